@@ -1,0 +1,28 @@
+# Every target sets itself up in a fresh clone: a virtual environment in .venv, pinned installs, the kernel inside it.
+PYTHON   ?= python3
+PROFILE  ?= mini
+NOTEBOOK ?= all
+BIN       = .venv/bin
+TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CPU index; see the README
+
+.PHONY: figures test lab record lock clean-env
+figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
+	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
+
+test: .venv/ready     ## ruff, pytest, nbval
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+lab: .venv/ready      ## JupyterLab on the notebooks, with the right kernel
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+record: .venv/ready   ## copy the small tables of finished runs beside the executed notebooks
+	$(BIN)/boostlib record --profile $(PROFILE)
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib
+	touch $@

@@ -1,0 +1,73 @@
+"""A learner can sample responses and be fine-tuned on weighted examples; it knows nothing of tasks.
+
+Not covered: what a right response is (tasks), which examples to train on (boosting).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled response: its text (stop string and end token removed), how many tokens were sampled
+    for it, and whether it ended by itself (False: cut at ``max_new_tokens``)."""
+
+    text: str
+    tokens: int
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example. Weights are relative: only their ratios within a training set matter."""
+
+    prompt: str
+    response: str
+    weight: float = 1.0
+
+
+class Learner(Protocol):
+    name: str
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        k: int,
+        *,
+        keys: Sequence[tuple[int, ...]],
+        temperature: float = 1.0,
+        max_new_tokens: int = 256,
+        prefix: str = "",
+        stop: Sequence[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[Response]]:
+        """k responses to each prompt, in the order of the prompts.
+
+        ``keys[i]`` are small non-negative integers (seed, round, stream, prompt number); sample j of prompt i is drawn
+        with randomness that depends on ``(*keys[i], j)`` alone, so order, batch and sharding do not matter.
+        ``temperature = 0`` is greedy. ``progress(samples, tokens)`` is called with increments.
+        """
+
+    def fine_tune(
+        self,
+        examples: Sequence[Example],
+        *,
+        steps: int,
+        batch_size: int,
+        lr: float,
+        seed: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, float]:
+        """Cross-entropy on the response tokens, in place, a fresh optimiser; returns loss, tokens, seconds."""
+
+    def save(self, folder: Path) -> None: ...
+
+    def load(self, folder: Path | None) -> None:
+        """Put the weights of ``folder`` in place; None: those the learner began with."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the current weights: part of a run's identity."""
