@@ -1,4 +1,143 @@
 """A task is prompts, references and a quality function. `load_task` is the only door.
 
+Each module here has one `load(split, n, seed, *, options)`, imported when its task is first asked for.
+
 Not covered: sampling, training, noise on the verdict (filters).
 """
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem. ``prompt`` ends where a response begins and holds no few-shot text; ``reference`` is a
+    right response; ``answer`` is what the grader compares with; ``meta`` is what results are split by."""
+
+    id: str
+    prompt: str
+    reference: str
+    answer: str
+    meta: dict = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Problems of one split, how to prompt for them and how to judge a response. Tasks override ``grade_one``
+    (or ``grade``, where many are judged at once) and ``corrupt``.
+
+    ``exemplars`` are the few-shot examples, fixed and in no split that is sampled or reported on; sampling
+    stops at the learner's end token, at any string of ``stop``, or after ``max_new_tokens``.
+    """
+
+    name: str
+    split: str
+    problems: tuple[Problem, ...]
+    exemplars: tuple[Problem, ...] = ()
+    stop: tuple[str, ...] = ()
+    max_new_tokens: int = 256
+    separator: str = "\n\n"
+
+    def prefix(self, shots: int) -> str:
+        """The few-shot text that goes before a prompt; "" for 0 shots."""
+        if not 0 <= shots <= len(self.exemplars):
+            most = len(self.exemplars)
+            raise ValueError(f"shots must be between 0 and {most} for {self.name}, not {shots}.")
+        return "".join(e.prompt + e.reference + self.separator for e in self.exemplars[:shots])
+
+    def quality(self, problem: Problem, response: str) -> bool:
+        """Whether the response is right: the q(x, y) of the paper, before any noise."""
+        return self.grade([(problem, response)])[0] == "pass"
+
+    def grade(
+        self,
+        pairs: Sequence[tuple[Problem, str]],
+        progress: Callable[[int], None] | None = None,
+        workers: int = 1,
+    ) -> list[str]:
+        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error".
+
+        ``progress`` is called with increments; ``workers`` matters only to tasks that execute programs.
+        """
+        verdicts = []
+        for problem, response in pairs:
+            verdicts.append(self.grade_one(problem, response))
+            if progress:
+                progress(1)
+        return verdicts
+
+    def grade_one(self, problem: Problem, response: str) -> str:
+        raise NotImplementedError(f"{type(self).__name__} defines neither grade_one nor grade.")
+
+    def corrupt(self, problem: Problem, rng: np.random.Generator) -> str:
+        """A plausible wrong response: one changed number or operator, kept through what follows."""
+        raise NotImplementedError(f"{type(self).__name__} has no corrupted references.")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of the problems and exemplars: part of a run's identity."""
+        content = {key: [asdict(p) for p in getattr(self, key)] for key in ("problems", "exemplars")}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Lazy:
+    """A loader that imports its module when it is needed: datasets and reasoning-gym take seconds."""
+
+    def __init__(self, module: str):
+        self.module = module
+
+    def resolve(self) -> Callable[..., Task]:
+        return importlib.import_module(f"boostlib.tasks.{self.module}").load
+
+    def __call__(self, split: str, n: int | None, seed: int, **options) -> Task:
+        return self.resolve()(split, n, seed, **options)
+
+
+# A new task is one more entry: any callable (split, n, seed, *, options) -> Task.
+TASKS: dict[str, Callable[..., Task]] = {
+    name: _Lazy(name) for name in ("arithmetic", "gsm8k", "gsm_symbolic", "coins", "mbpp", "mbpp_mini")
+}
+
+
+def load_task(name: str, split: str = "train", n: int | None = None, seed: int = 0, **options) -> Task:
+    """The task ``name``: n problems of a split, chosen by ``seed``; n=None for all of them.
+
+    The first 128 of n=256 are those of n=128 with the same seed. "train" is for sampled prompts, "validation"
+    for any tuning, "test" only for reporting. Raises ValueError for an unknown name, split or option, and
+    for more problems than there are.
+    """
+    if name not in TASKS:
+        raise ValueError(f"Unknown task {name!r}; known: {', '.join(sorted(TASKS))}.")
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r} of {name}; known: {', '.join(SPLITS)}.")
+    if n is not None and (not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1):
+        raise ValueError(f"n must be a whole number of problems of at least 1, or None, not {n!r}.")
+    loader = TASKS[name]
+    loader = loader.resolve() if isinstance(loader, _Lazy) else loader
+    parameters = list(inspect.signature(loader).parameters.values())[3:]
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    unknown = sorted(set(options) - set(known))
+    if unknown and len(known) == len(parameters):
+        raise ValueError(f"Unknown option {unknown[0]!r} of {name}; known: {', '.join(known) or 'none'}.")
+    return loader(split, n, seed, **options)
+
+
+def subsample(problems: Sequence[Problem], n: int | None, seed: int, what: str) -> tuple[Problem, ...]:
+    """n of the problems in an order set by ``seed``: that of the hashes of (seed, id), so a smaller n is a
+    prefix of a larger one on any platform. n=None: all, as they come. ``what`` names them in the error."""
+    if n is None:
+        return tuple(problems)
+    if n > len(problems):
+        raise ValueError(f"{what} has {len(problems):,} problems, and {n:,} were asked for; lower n.")
+    order = sorted(problems, key=lambda p: hashlib.sha256(f"{seed}/{p.id}".encode()).digest())
+    return tuple(order[:n])

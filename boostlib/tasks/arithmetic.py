@@ -1,0 +1,161 @@
+"""Chains of + and - with worked steps, `17+25-8=` answered `17+25=42;42-8=34#34`: a task for a tiny model.
+
+The level of a problem is its number of terms. A hash of the prompt decides the split it belongs to, so the
+splits are disjoint whatever the seed; every other choice is made by the seed.
+
+Not covered: products, brackets, numbers outside 1..99.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from . import Problem, Task
+
+LEVELS = range(2, 7)
+SYMBOLS = "0123456789+-=;#"  # every character of a prompt or a well-formed response
+_ANSWER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
+_TERM = re.compile(r"[+-]?\d+")
+
+
+class Arithmetic(Task):
+    def grade_one(self, problem: Problem, response: str) -> str:
+        """Right if the integer after the last '#' is the answer and nothing else stands there."""
+        _, found, tail = response.rpartition("#")
+        match = _ANSWER.fullmatch(tail) if found else None
+        return "pass" if match and int(match[1]) == int(problem.answer) else "fail"
+
+    def corrupt(self, problem: Problem, rng: np.random.Generator) -> str:
+        """One step gone wrong (a miscopied number, the other operator or a slip in the sum), the rest worked
+        out from there. The answer is linear in every term and sum, so it is always wrong."""
+        terms = [int(t) for t in _TERM.findall(problem.prompt)]
+        step = int(rng.integers(1, len(terms)))
+        kind = rng.choice(["number", "operator", "sum"])
+        if kind == "operator":
+            terms[step] = -terms[step]
+        elif kind == "number":
+            sign, size = (1, terms[step]) if terms[step] > 0 else (-1, -terms[step])
+            near = [size + d for d in (-20, -10, -2, -1, 1, 2, 10, 20) if 1 <= size + d <= 99]
+            terms[step] = sign * int(rng.choice(near))
+        slip = int(rng.choice([-10, -2, -1, 1, 2, 10])) if kind == "sum" else 0
+        return _solve(terms, slip, step)
+
+
+def load(
+    split: str,
+    n: int | None,
+    seed: int,
+    *,
+    levels: Sequence[int] | Mapping[int, float] = (2, 3, 4, 5),
+) -> Task:
+    """n (1,000 if None) different chains; ``levels`` are the numbers of terms, in equal shares or, as a
+    mapping, with weights. Every prefix of the problems holds the shares as nearly as whole numbers can."""
+    weights = _weights(levels)
+    chains = _chains(split, f"{split}/{seed}", weights)
+    problems = tuple(_problem(next(chains)) for _ in range(1000 if n is None else n))
+    exemplar_chains = _chains("exemplars", "exemplars", {level: 1.0 for level in weights})
+    exemplars = tuple(_problem(next(exemplar_chains)) for _ in range(8))
+    steps = max(weights) - 1
+    room = 14 * steps + 6  # a step is at most "-495+99=-396;", the answer "#-396"
+    return Arithmetic("arithmetic", split, problems, exemplars, ("\n",), room, separator="\n")
+
+
+def pretraining_pairs(
+    n: int, seed: int, weights: Mapping[int, float] | Sequence[int] | None = None
+) -> list[tuple[str, str]]:
+    """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
+    default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
+    weights = _weights({2: 0.9, 3: 0.1} if weights is None else weights)
+    rng = random.Random(f"pretraining/{seed}")
+    pairs = []
+    while len(pairs) < n:
+        terms = _draw(rng, rng.choices(list(weights), list(weights.values()))[0])
+        prompt = _prompt(terms)
+        if _split_of(prompt) == "train":
+            pairs.append((prompt, _solve(terms)))
+    return pairs
+
+
+def _weights(levels: Sequence[int] | Mapping[int, float]) -> dict[int, float]:
+    try:
+        given = levels.items() if isinstance(levels, Mapping) else [(level, 1.0) for level in levels]
+        weights = {int(level): float(weight) for level, weight in given}  # keys are text when read from JSON
+        valid = all(level in LEVELS and 0 <= weight < float("inf") for level, weight in weights.items())
+    except (TypeError, ValueError):
+        valid = False
+    if not valid or not sum(weights.values()) > 0:
+        raise ValueError(
+            f"levels of arithmetic must be numbers of terms from {LEVELS[0]} to {LEVELS[-1]} "
+            f"(with weights of at least 0, not all 0), not {levels!r}."
+        )
+    return {level: weight for level, weight in sorted(weights.items()) if weight > 0}
+
+
+def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[list[int]]:
+    """Different chains of a split without end (but for two terms); the level furthest behind comes next."""
+    rng = random.Random(key)
+    total = sum(weights.values())
+    counts = dict.fromkeys(weights, 0)
+    seen: set[str] = set()
+    pairs = [[a, b] for a in range(1, 100) for b in range(-99, 100) if b] if 2 in weights else []
+    pairs = [terms for terms in pairs if _split_of(_prompt(terms)) == split]
+    rng.shuffle(pairs)
+    while True:
+        made = sum(counts.values()) + 1
+        level = max(weights, key=lambda level: weights[level] / total * made - counts[level])
+        counts[level] += 1
+        if level == 2:
+            if counts[2] > len(pairs):
+                raise ValueError(
+                    f"arithmetic has {len(pairs):,} problems of two terms in {split}, and more were asked "
+                    "for; lower n or give two terms a smaller weight in levels."
+                )
+            yield pairs[counts[2] - 1]
+            continue
+        while True:
+            terms = _draw(rng, level)
+            prompt = _prompt(terms)
+            if prompt not in seen and _split_of(prompt) == split:
+                break
+        seen.add(prompt)
+        yield terms
+
+
+def _draw(rng: random.Random, level: int) -> list[int]:
+    """Signed terms; the first is positive."""
+    return [rng.randint(1, 99) * (1 if i == 0 else rng.choice((1, -1))) for i in range(level)]
+
+
+def _prompt(terms: Sequence[int]) -> str:
+    return f"{terms[0]}" + "".join(f"{t:+d}" for t in terms[1:]) + "="
+
+
+def _split_of(prompt: str) -> str:
+    bucket = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) % 100
+    return "exemplars" if bucket < 1 else "test" if bucket < 11 else "validation" if bucket < 21 else "train"
+
+
+def _solve(terms: Sequence[int], slip: int = 0, at: int = 0) -> str:
+    """The worked steps; the sum of step ``at`` (from 1) is off by ``slip``."""
+    total, steps = terms[0], []
+    for i, term in enumerate(terms[1:], 1):
+        result = total + term + (slip if i == at else 0)
+        steps.append(f"{total}{term:+d}={result}")
+        total = result
+    return ";".join(steps) + f"#{total}"
+
+
+def _problem(terms: Sequence[int]) -> Problem:
+    prompt = _prompt(terms)
+    return Problem(
+        id=f"arithmetic/{prompt[:-1]}",
+        prompt=prompt,
+        reference=_solve(terms),
+        answer=str(sum(terms)),
+        meta={"level": len(terms)},
+    )
