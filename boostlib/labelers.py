@@ -15,7 +15,9 @@ from .tasks import Problem, Task
 
 
 class Labeler(Protocol):
-    def __call__(self, problems: Sequence[Problem], counts: np.ndarray, keys: Sequence[tuple[int, ...]]) -> list[list[str]]:
+    def __call__(
+        self, problems: Sequence[Problem], counts: np.ndarray, keys: Sequence[tuple[int, ...]]
+    ) -> list[list[str]]:
         """``counts[i]`` responses to ``problems[i]``; the randomness of answer j depends on ``(*keys[i], j)`` alone."""
 
 
@@ -41,7 +43,11 @@ def model(learner: Learner, prefix: str = "", **sampling) -> Labeler:
         for m in np.unique(counts[counts > 0]):  # the engine samples one k a call; an even split has two sizes
             rows = np.flatnonzero(counts == m)
             drawn = learner.sample(
-                [problems[i].prompt for i in rows], int(m), keys=[keys[i] for i in rows], prefix=prefix, **sampling
+                [problems[i].prompt for i in rows],
+                int(m),
+                keys=[keys[i] for i in rows],
+                prefix=prefix,
+                **sampling,
             )
             for i, responses in zip(rows, drawn, strict=True):
                 answers[i] = [r.text for r in responses]
@@ -53,5 +59,6 @@ def model(learner: Learner, prefix: str = "", **sampling) -> Labeler:
 def from_callable(function: Callable[[Problem, np.random.Generator], str]) -> Labeler:
     """Any function ``(problem, rng) -> response``: a person's notes, an API, a rule."""
     return lambda problems, counts, keys: [
-        [function(p, np.random.default_rng((*key, j))) for j in range(m)] for p, m, key in zip(problems, counts, keys, strict=True)
+        [function(p, np.random.default_rng((*key, j))) for j in range(m)]
+        for p, m, key in zip(problems, counts, keys, strict=True)
     ]

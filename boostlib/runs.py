@@ -171,7 +171,9 @@ def locked(folder: str | Path) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise RuntimeError(f"another process is working on {folder}; wait for it or stop it, then start again") from error
+        raise RuntimeError(
+            f"another process is working on {folder}; wait for it or stop it, then start again"
+        ) from error
     except OSError as error:
         raise _cannot_write(folder, error) from error
     try:

@@ -30,7 +30,9 @@ def report(title: str, unit: str, rates: dict[str, list[float]], baseline: str, 
     width = max(map(len, rates))
     print(f"\n{title} (median of {len(rates[baseline])}; {unit} a second)")
     for name, r in rates.items():
-        print(f"  {name:<{width}}  {medians[name]:>12,.1f}  [{min(r):,.1f}, {max(r):,.1f}]  {medians[name] / medians[baseline]:>6.2f}x")
+        print(
+            f"  {name:<{width}}  {medians[name]:>12,.1f}  [{min(r):,.1f}, {max(r):,.1f}]  {medians[name] / medians[baseline]:>6.2f}x"
+        )
     return {
         "title": title,
         "unit": unit + "/s",
@@ -44,4 +46,12 @@ def report(title: str, unit: str, rates: dict[str, list[float]], baseline: str, 
 
 def last_line(**results: object) -> None:
     """The contract with scripts: one JSON document, the last line of stdout."""
-    print(json.dumps({"machine": platform.processor() or platform.machine(), "python": platform.python_version(), **results}))
+    print(
+        json.dumps(
+            {
+                "machine": platform.processor() or platform.machine(),
+                "python": platform.python_version(),
+                **results,
+            }
+        )
+    )

@@ -1,0 +1,183 @@
+"""Many loops: arms times seeds, on one or several processes, gathered into one table.
+
+Not covered: grids over notebooks (the command line's sweep), several machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import runs
+from .boosting import Loop
+from .learners import Learner
+from .progress import bar
+from .settings import Settings, arms_of, settings_of
+from .tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLING = ("k", "temperature", "max_new_tokens", "shots")  # what the samples of f_0 depend on
+
+
+def boost(
+    task: Task,
+    test: Task,
+    learner: Learner | str,
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("do_nothing", "filter_only", "boosting"),
+    seeds: Sequence[int] = (0,),
+    rounds: int = 5,
+    *,
+    folder: str | Path | None = None,
+    workers: int = 1,
+    learner_options: Mapping[str, Any] | None = None,
+    keep_models: bool = False,
+    show: bool = True,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Run Algorithm 2 (and its other arms) and return one row per arm, seed and round t = 0..rounds.
+
+    ``task`` gives the training prompts, ``test`` the problems for reporting. ``learner`` is an object or what
+    `learners.lm.load_learner` takes (a name, a hub id, a folder), read by each worker itself with ``learner_options``.
+    ``settings`` are those of `Settings`, common to all arms. Arms, seeds and rounds say how far to go, not what is
+    computed: a finished part is reused from ``folder`` (default: runs/ of the project) whenever everything else is equal.
+
+    The table's columns: arm, seed, round, test_accuracy, n_test, train_accuracy (accuracy@1 over the k samples),
+    train_accuracy_at_k, n_train, k, accepted (\\|S+\\|), false_accepts, false_rejects, failed (\\|P-\\|), errors, budget,
+    labels, labels_right, labels_kept (\\|D\\|), labels_kept_right, steps, examples, loss_first, loss_last,
+    tokens_sampled, tokens_trained, seconds, folder. Raises ValueError for a bad setting, before anything is computed.
+    """
+    import pandas as pd
+
+    if not task.problems or not test.problems:
+        raise ValueError(f"{(test if task.problems else task).name}: no problems to work on; load a task with n >= 1")
+    if rounds < 0 or not seeds:
+        raise ValueError(f"rounds = {rounds} and seeds = {list(seeds)}: give 0 or more rounds and at least one seed")
+    chosen = {arm: settings_of(arm, overrides, settings) for arm, overrides in arms_of(arms).items()}
+    root = Path(folder) if folder is not None else runs.project_root() / "runs"
+    options = dict(learner_options or {})
+    ready = _ready(learner, options)
+    common = {
+        "task": task.name,
+        "train": task.fingerprint(),
+        "test": test.fingerprint(),
+        "learner": ready.name,
+        "weights": ready.fingerprint(),
+        "options": {name: value for name, value in options.items() if name not in ("threads", "cache")},
+    }
+    name = f"{task.name}-{Path(ready.name).name}"
+
+    def loop(arm: str, s: Settings, seed: int) -> Loop:
+        base = runs.open_run(root / name, "base", common | {"sampling": {x: getattr(s, x) for x in SAMPLING}})
+        here = runs.open_run(root / name, arm.replace(" ", "_"), common | {"arm": arm, "settings": s.identity()})
+        return Loop(
+            task=task,
+            test=test,
+            learner=ready if workers == 1 else learner,
+            settings=s,
+            seed=int(seed),
+            rounds=rounds,
+            folder=here / f"seed-{seed}",
+            base=base,
+            keep_models=keep_models,
+            show=show and workers == 1,
+        )
+
+    loops = {(arm, seed): loop(arm, s, seed) for seed in seeds for arm, s in chosen.items()}
+    if workers == 1:
+        tables = {}
+        with bar(desc="boosting", total=len(loops), unit="loop", disable=not show) as progress:
+            for unit, one in loops.items():
+                tables[unit] = one.run()
+                progress.update()
+    else:
+        tables = _side_by_side(loops, workers, options, show)
+    rows = [
+        {"arm": arm, **row, "folder": str(loops[arm, seed].folder)}
+        for (arm, seed), some in tables.items()
+        for row in some
+    ]
+    table = pd.DataFrame(rows)
+    _same_steps(table, chosen)
+    return table
+
+
+def _ready(learner: Learner | str, options: Mapping[str, Any]) -> Learner:
+    if not isinstance(learner, str | Path):
+        return learner
+    from .learners.lm import load_learner
+
+    return load_learner(str(learner), **options)
+
+
+def _side_by_side(loops: dict[tuple, Loop], workers: int, options: dict, show: bool) -> dict[tuple, list[dict]]:
+    """Loops on worker processes, one thread each by default: two torch processes that share cores slow each other down.
+
+    What several arms share (f_0 on the test problems, f_0's samples of a seed) is computed first, each part once.
+    """
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    threads = options.pop("threads", None) or 1
+    options = options | {"threads": threads}
+    variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    pool = ProcessPoolExecutor(workers, env=variables | {"TOKENIZERS_PARALLELISM": "false"}, timeout=None)
+    first = {one.base / "test.jsonl": (one, "test") for one in loops.values()}
+    first |= {one.base / f"seed-{one.seed}" / "samples.jsonl": (one, "samples") for one in loops.values()}
+    rounds = sum(one.rounds + 1 for one in loops.values())
+    try:
+        with bar(desc="boosting", total=rounds, unit="round", disable=not show) as progress:
+            shared = [
+                pool.submit(_shared, one, what, options) for path, (one, what) in first.items() if not path.exists()
+            ]
+            _finish(shared, loops, progress)
+            work = {unit: pool.submit(_whole, one, options) for unit, one in loops.items()}
+            _finish(list(work.values()), loops, progress)
+            return {unit: future.result() for unit, future in work.items()}
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _finish(futures: list, loops: dict[tuple, Loop], progress) -> None:
+    """Wait, showing the rounds that are on disk; the first failure ends the whole."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=2, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        progress.n = sum((one.at(t) / name).exists() for one in loops.values() for t, name in _marks(one))
+        progress.refresh()
+
+
+def _marks(one: Loop) -> list[tuple[int, str]]:
+    return [(t, "final.json" if t == one.rounds else "round.json") for t in range(one.rounds + 1)]
+
+
+_learners: dict[str, Learner] = {}  # a worker reads a learner once
+
+
+def _with_learner(one: Loop, options: dict) -> Loop:
+    if isinstance(one.learner, str):
+        if one.learner not in _learners:
+            _learners[one.learner] = _ready(one.learner, options)
+        one.learner = _learners[one.learner]
+    return one
+
+
+def _shared(one: Loop, what: str, options: dict) -> None:
+    one = _with_learner(one, options)
+    one.folder.mkdir(parents=True, exist_ok=True)
+    one.evaluate(0) if what == "test" else one.sample(0)
+
+
+def _whole(one: Loop, options: dict) -> list[dict]:
+    return _with_learner(one, options).run()
+
+
+def _same_steps(table: pd.DataFrame, chosen: Mapping[str, Settings]) -> None:
+    """A comparison is of equal effort: asserted, not assumed. Rounds without any example (0 steps) are in the table."""
+    for arm, s in chosen.items():
+        steps = set(table.loc[table.arm == arm, "steps"].dropna()) - {0} if "steps" in table else set()
+        assert steps <= {s.steps}, f"{arm}: steps {steps} differ from {s.steps}"
