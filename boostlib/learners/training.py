@@ -1,0 +1,166 @@
+"""Fine-tuning of a causal LM on weighted (prompt, response) examples: which batches, which loss, which optimiser.
+
+Three things make a step cheap: batches of about equal length, the vocabulary head at response tokens only, and no
+attention mask (padding stands at the end, where causal attention can't see it).
+
+Not covered: sharded training by hand (wrap the model with accelerate), mixing tasks, schedules beyond SCHEDULES.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boostlib.learners import Example
+
+WINDOW = 16  # batches whose draws are sorted by length together
+SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the steps done -> factor of the learning rate
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+}
+
+
+def draws(weights: Sequence[float], n: int, rng: np.random.Generator) -> np.ndarray:
+    """n indices, example i floor or ceil of ``n * w_i / sum(w)`` times (systematic resampling), shuffled.
+
+    In expectation a step on such draws is Algorithm 2's weighted loss. A rare example of great weight is seen often,
+    instead of once with a gradient that many times as long.
+    """
+    edges = np.cumsum(np.asarray(weights, float))
+    points = (rng.random() + np.arange(n)) * (edges[-1] / n)
+    picked = np.searchsorted(edges, points, side="right").clip(max=len(edges) - 1)
+    return rng.permutation(picked)
+
+
+def batches(picked: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Batches of ``size`` draws of about equal length. Within a window of draws the batches are cut by length and
+    then shuffled, so that the order of lengths over the steps stays random."""
+    out: list[np.ndarray] = []
+    for start in range(0, len(picked), WINDOW * size):
+        window = picked[start : start + WINDOW * size]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        cut = [window[i : i + size] for i in range(0, len(window), size)]
+        out += [cut[i] for i in rng.permutation(len(cut))]
+    return out
+
+
+def micro_batches(batch: np.ndarray, lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Cut a batch sorted by length into pieces of at most ``tokens`` padded tokens (at least one example each)."""
+    pieces, start = [], 0
+    for end in range(1, len(batch) + 1):
+        if end == len(batch) or (end + 1 - start) * lengths[batch[end]] > tokens:
+            pieces.append(batch[start:end])
+            start = end
+    return pieces
+
+
+def response_loss(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], device) -> Tensor:
+    """Sum over the rows (prompt ids, response ids) of the cross-entropy of their response tokens, in float32."""
+    L = max(len(p) + len(r) for p, r in rows)
+    ids = torch.tensor([[*p, *r, *[0] * (L - len(p) - len(r))] for p, r in rows], device=device)
+    where = torch.tensor(
+        [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)], device=device
+    )
+    labels = torch.tensor([t for _, r in rows for t in r], device=device)
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    return F.cross_entropy(_head(model, hidden.flatten(0, 1)[where]).float(), labels, reduction="sum")
+
+
+def _head(model: nn.Module, hidden: Tensor) -> Tensor:
+    logits = model.get_output_embeddings()(hidden)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def check_head(model: nn.Module) -> None:
+    """Raise ValueError where this module's logits are not the model's own (an architecture that scales them)."""
+    ids = torch.arange(4, device=model.device)[None] % model.config.vocab_size
+    with torch.no_grad():
+        ours = _head(model, model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+        if not torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-3, atol=1e-3):
+            raise ValueError(f"can't fine-tune a model of type {model.config.model_type!r}: it rescales its logits")
+
+
+def train(
+    model: nn.Module,
+    rows: Sequence[tuple[list[int], list[int]]],
+    weights: Sequence[float],
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    schedule: str = "linear",
+    warmup: float = 0.05,
+    micro_tokens: int = 2048,
+    autocast: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """``steps`` steps of AdamW (no weight decay, gradients clipped at norm 1) on the mean cross-entropy over the
+    response tokens of a batch. ``warmup`` is the share of steps with a rising rate.
+
+    A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory.
+    Returns loss_first and loss_last (means over the first and last tenth of the steps), tokens (trained on: prompts
+    and responses), seconds. Deterministic on CPU at a fixed number of threads.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
+    begin, rng = time.perf_counter(), np.random.default_rng(seed)
+    lengths = np.array([len(p) + len(r) for p, r in rows])
+    plan = batches(draws(weights, steps * batch_size, rng), lengths, batch_size, rng)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    losses, rising = [], max(1, round(warmup * steps))
+    torch.manual_seed(seed)
+    model.train()
+    for step, batch in enumerate(plan):
+        for group in optimiser.param_groups:
+            group["lr"] = lr * min((step + 1) / rising, SCHEDULES[schedule](max(0, step - rising) / steps))
+        total = sum(len(rows[i][1]) for i in batch)
+        loss = 0.0
+        for piece in micro_batches(batch, lengths, micro_tokens):
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
+                part = response_loss(model, [rows[i] for i in piece], model.device) / total
+            part.backward()
+            loss += part.item()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(loss)
+        if progress is not None:
+            progress(1)
+    model.eval()
+    tenth = max(1, steps // 10)
+    return {
+        "loss_first": float(np.mean(losses[:tenth])),
+        "loss_last": float(np.mean(losses[-tenth:])),
+        "tokens": int(lengths[np.concatenate(plan)].sum()),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def encode(tokenizer, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
+    """Token ids (prompt with the tokenizer's start token if it has one, response with the end token) of examples.
+
+    Raises ValueError for an empty training set, an empty prompt or response, or a weight that is not positive.
+    """
+    if not examples:
+        raise ValueError("nothing to train on: the list of examples is empty")
+    start = [tokenizer.bos_token_id] if getattr(tokenizer, "add_bos_token", False) else []
+    for n, example in enumerate(examples):
+        if not example.response.strip() or not (example.prompt or start):
+            raise ValueError(f"example {n} has an empty {'prompt' if example.response.strip() else 'response'}")
+        if not 0 < example.weight < math.inf:
+            raise ValueError(f"example {n} has weight {example.weight}: weights are positive")
+    ids = tokenizer(
+        [e.prompt for e in examples] + [e.response for e in examples], add_special_tokens=False, verbose=False
+    )["input_ids"]
+    n, end = len(examples), tokenizer.eos_token_id
+    return [(start + p, [*r, end]) for p, r in zip(ids[:n], ids[n:], strict=True)]
