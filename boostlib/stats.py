@@ -176,8 +176,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, level: float = 0.95) 
     from statsmodels.stats.nonparametric import rank_compare_2indep
 
     a, b = _finite(a, "a"), _finite(b, "b")
-    wins = a[:, None] - b[None, :]
-    value = float(((wins > 0) + 0.5 * (wins == 0)).mean())
+    value = _wins(a, b)
     n = min(len(a), len(b))
     if n < 2:
         return Estimate(value, math.nan, math.nan, n, "one seed an arm: no interval across seeds")
@@ -192,12 +191,11 @@ def holm(p: ArrayLike) -> np.ndarray:
 
     NaN stays NaN and is not counted as a comparison.
     """
-    from statsmodels.stats.multitest import multipletests
-
     p = np.asarray(p, dtype=float)
-    adjusted, known = np.full(p.shape, math.nan), ~np.isnan(p)
-    if known.any():
-        adjusted[known] = multipletests(p[known], method="holm")[1]
+    adjusted, known = np.full(p.shape, math.nan), np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
 
 
@@ -259,7 +257,7 @@ def compare_arms(
                 "verdict": c.verdict,
                 "seeds": c.n,
                 "seeds_to_resolve": c.n_to_resolve,
-                "improvement": probability_of_improvement(mine[shared], base[shared]).value,
+                "improvement": _wins(mine[shared].to_numpy(), base[shared].to_numpy()),
                 "note": c.note or row["note"],
             }
         )
@@ -286,6 +284,11 @@ def _differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     if len(a) != len(b):
         raise ValueError(f"a has {len(a)} and b {len(b)}: a pair needs one of each, in the same order")
     return a - b
+
+
+def _wins(a: np.ndarray, b: np.ndarray) -> float:
+    margin = a[:, None] - b[None, :]
+    return float(((margin > 0) + 0.5 * (margin == 0)).mean())
 
 
 def _verdict(p: float, mean: float, level: float) -> str:
