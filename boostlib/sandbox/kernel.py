@@ -1,0 +1,193 @@
+"""What the sandbox asks of Linux, through ctypes: namespaces, a jail, dropped rights, seccomp and Landlock.
+
+Runs inside the helper, which has no boostlib and no site-packages; a refused call raises OSError whose
+``filename`` names the step. Not covered: when each is applied (helper, judge).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import struct
+import sys
+
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
+MS_RELATIME = 1 << 21
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+ALL = NEWUSER | NEWPID | NEWNET | NEWNS | NEWIPC | NEWUTS
+NOBODY = 65534
+SMALL = b"size=16m,nr_inodes=2k,mode=0700"  # a check's own /tmp
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _call(step: str, name: str, *args: object) -> int:
+    result = getattr(_libc, name)(*args)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), step)
+    return result
+
+
+def unshare(flags: int, step: str) -> None:
+    _call(step, "unshare", flags)
+
+
+def prctl(option: int, value: int = 0, extra: object = None) -> None:
+    zero = ctypes.c_ulong(0)
+    _call(f"prctl {option}", "prctl", option, ctypes.c_ulong(value), zero if extra is None else extra, zero, zero)
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: bytes | None = None) -> None:
+    encode = lambda text: None if text is None else text.encode()  # noqa: E731
+    _call(f"mount {target}", "mount", encode(source), encode(target), encode(kind), ctypes.c_ulong(flags), data)
+
+
+def map_user(proc: int, uid: int, gid: int) -> None:
+    """In a new user namespace, keep the ids we had: no one in it is root. ``proc``: a descriptor of /proc."""
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        fd = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+        try:
+            os.write(fd, text.encode())
+        except OSError as e:
+            raise OSError(e.errno, e.strerror, f"write {name}") from None
+        finally:
+            os.close(fd)
+
+
+def first_victim(proc: int) -> None:
+    """Should memory run out, the kernel kills this process and its children before anything of the user's."""
+    fd = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=proc)
+    os.write(fd, b"1000")
+    os.close(fd)
+
+
+def jail(readable: list[str]) -> None:
+    """Replace the root of this mount namespace by an empty one: the directories ``readable``, read-only, at
+    their own paths; /dev/null; an empty /tmp for others to mount on. Nothing else of the host remains."""
+    mount(None, "/", None, MS_REC | MS_SLAVE)
+    root = "/proc"  # any directory that surely exists and holds no Python
+    mount("jail", root, "tmpfs", MS_NOSUID | MS_NODEV, b"size=1m,mode=0755")
+    for path in readable:
+        os.makedirs(root + path, exist_ok=True)
+        mount(path, root + path, None, MS_BIND | MS_REC)
+        held = os.statvfs(root + path).f_flag  # flags of the host's mount that may not be dropped
+        keep = held & (MS_NOEXEC | 1024 | 2048) | (MS_RELATIME if held & 4096 else 0)
+        mount(None, root + path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | keep)
+        packages = os.path.join(root + path, "site-packages")
+        if os.path.isdir(packages):
+            mount("none", packages, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, b"size=4k,mode=0755")
+    for folder in ("/tmp", "/dev", "/old"):
+        os.makedirs(root + folder, exist_ok=True)
+    open(root + "/dev/null", "w").close()
+    mount("/dev/null", root + "/dev/null", None, MS_BIND)
+    os.chdir(root)
+    number = {"x86_64": 155, "aarch64": 41}[platform.machine()]
+    _call("pivot_root", "syscall", number, b".", b"old")
+    os.chdir("/")
+    _call("umount /old", "umount2", b"/old", MNT_DETACH)
+    os.rmdir("/old")
+    mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def drop_user() -> None:
+    """Root becomes nobody for good; an ordinary user stays as it is."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        prctl(PR_SET_DUMPABLE, 1)  # or /proc/self would belong to root, and no namespace could be mapped
+
+
+def drop_rights() -> None:
+    """No capability, and no way to gain one."""
+    header = struct.pack("Ii", 0x20080522, 0)
+    _call("capset", "capset", header, bytes(24))
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def limit(seconds: float, alone: bool) -> None:
+    """rlimits of a candidate: CPU seconds, memory, file size, processes, open files, no core. ``alone``: its
+    user namespace is its own; otherwise the user's other processes count too, and no number would be right."""
+    cpu = int(seconds) + 2
+    for name, soft in (
+        ("CPU", cpu),
+        ("AS", 512 << 20),
+        ("FSIZE", 16 << 20),
+        ("NPROC", 32 if alone else resource.RLIM_INFINITY),
+        ("NOFILE", 64),
+        ("CORE", 0),
+        ("MEMLOCK", 0),
+    ):
+        which = getattr(resource, "RLIMIT_" + name, None)
+        if which is not None:
+            hard = resource.getrlimit(which)[1]
+            value = min((v for v in (soft, hard) if v != resource.RLIM_INFINITY), default=hard)
+            resource.setrlimit(which, (value, value))
+
+
+# System calls a candidate has no use for and kernels have had holes in: (x86_64, aarch64).
+_DENIED = {
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "bpf": (321, 280),
+    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "pidfd_getfd": (438, 438),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
+    "delete_module": (176, 106), "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142),
+    "acct": (163, 89), "quotactl": (179, 60), "settimeofday": (164, 170), "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162),
+    "personality": (135, 92), "syslog": (103, 116),
+}  # fmt: skip
+# Where no PID namespace hides other processes, a candidate may signal none.
+_SIGNALS = {
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "pidfd_send_signal": (424, 424),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "prlimit64": (302, 261),
+}  # fmt: skip
+_CLONE, _CLONE3, _SOCKET = (56, 220), (435, 435), (41, 198)
+
+
+def seccomp(signals: bool) -> None:
+    """A filter on system calls: the list above fails with EPERM, new namespaces and sockets other than
+    AF_UNIX too; other architectures' calls kill. ``signals``: whether signals may be sent. (man 2 seccomp)"""
+    column = {"x86_64": 0, "aarch64": 1}[platform.machine()]
+    load, equal, above, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
+    allow, kill, eperm, enosys = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
+    code = [(load, 0, 0, 4), (equal, 1, 0, (0xC000003E, 0xC00000B7)[column]), (answer, 0, 0, kill), (load, 0, 0, 0)]
+    code += [(above, 0, 1, 0x40000000), (answer, 0, 0, eperm)]  # x32
+    for numbers in [*_DENIED.values(), *([] if signals else _SIGNALS.values())]:
+        code += [(equal, 0, 1, numbers[column]), (answer, 0, 0, eperm)]
+    code += [(equal, 0, 1, _CLONE3[column]), (answer, 0, 0, enosys)]  # libc then uses clone, whose flags we see
+    code += [(equal, 0, 4, _CLONE[column]), (load, 0, 0, 16), (any_bit, 0, 1, 0x7E020000), (answer, 0, 0, eperm)]
+    code += [(answer, 0, 0, allow)]
+    code += [(equal, 0, 3, _SOCKET[column]), (load, 0, 0, 16), (equal, 1, 0, 1), (answer, 0, 0, eperm)]
+    code += [(answer, 0, 0, allow)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+    head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
+    prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(head))
+
+
+def landlock(readable: list[str], writable: str) -> bool:
+    """Where the mount namespace is missing: reads only below ``readable``, writes only below ``writable``, no
+    TCP, no signals out. Returns False where the kernel has no Landlock. (docs.kernel.org, Landlock)"""
+    abi = _libc.syscall(444, None, 0, 1)
+    if abi < 1:
+        return False
+    files = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
+    attributes = struct.pack("QQQ", files, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
+    attributes = attributes[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
+    rules = _call("landlock", "syscall", 444, attributes, ctypes.c_size_t(len(attributes)), 0)
+    for path, rights in [(p, 0b1101) for p in readable] + [(writable, files), ("/dev/null", files & 0x4006)]:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        _call("landlock", "syscall", 445, rules, 1, struct.pack("=Qi", rights, fd), 0)
+        os.close(fd)
+    _call("landlock", "syscall", 446, rules, 0)
+    os.close(rules)
+    return True
