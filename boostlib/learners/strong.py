@@ -1,0 +1,180 @@
+"""The strong learner of the theory: a table of prompts, each with a law over responses, fitted exactly.
+
+Run by `boostlib.boosting` on the task `coins` it lands on the exact curve of `boostlib.theory`.
+
+Not covered: any generalisation from prompt to prompt; prefix, stop strings and token limits play no role.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from boostlib.learners import Example, Response
+
+if TYPE_CHECKING:
+    from boostlib.tasks import Task
+
+_FILE = "table.json"
+
+
+class TabularLearner:
+    """``initial``: prompt -> response -> chance, each law summing to 1. ``fine_tune`` replaces the law of every
+    prompt that has examples by their weighted shares, keeps the others, then moves the share ``eta`` of
+    every law to the response ``wrong`` (the learner error of `boostlib.theory`)."""
+
+    name = "tabular"
+
+    def __init__(self, initial: Mapping[str, Mapping[str, float]], eta: float = 0.0, wrong: str = "wrong") -> None:
+        if not initial:
+            raise ValueError("initial is empty; give at least one prompt with its law over responses.")
+        if not 0 <= eta < 1:
+            raise ValueError(f"eta = {eta!r} is outside [0, 1).")
+        for prompt, law in initial.items():
+            if any(not 0 <= p <= 1 for p in law.values()) or abs(math.fsum(law.values()) - 1) > 1e-9:
+                raise ValueError(f"the law of prompt {prompt!r} must have chances in [0, 1] that sum to 1.")
+        self.eta, self.wrong = eta, wrong
+        self._initial = {prompt: dict(law) for prompt, law in initial.items()}
+        self.load(None)
+
+    def law(self, prompt: str) -> dict[str, float]:
+        """Response -> chance, the current law of one prompt."""
+        if prompt not in self._laws:
+            raise ValueError(f"the table has no prompt {prompt!r}; it was built from {len(self._laws)} prompts.")
+        return dict(self._laws[prompt])
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        k: int,
+        *,
+        keys: Sequence[tuple[int, ...]],
+        temperature: float = 1.0,
+        max_new_tokens: int = 256,
+        prefix: str = "",
+        stop: Sequence[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[Response]]:
+        """As `Learner.sample`; every response counts as one token. Ties at temperature 0 go to the response
+        that comes first in the alphabet."""
+        drawn = []
+        for prompt, key in zip(prompts, keys, strict=True):
+            law = self.law(prompt)
+            if temperature == 0:
+                best = Response(min(law, key=lambda r: (-law[r], r)), 1)
+                drawn.append([best] * k)
+            else:
+                texts = sorted(r for r in law if law[r] > 0)
+                ends = np.cumsum([law[r] ** (1 / temperature) for r in texts])
+                last = len(texts) - 1
+                drawn.append(
+                    [Response(texts[min(bisect_right(ends, u * ends[-1]), last)], 1) for u in _uniforms(key, k)]
+                )
+            if progress:
+                progress(k, k)
+        return drawn
+
+    def fine_tune(
+        self,
+        examples: Sequence[Example],
+        *,
+        steps: int = 1,
+        batch_size: int = 1,
+        lr: float = 0.0,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, float]:
+        """As `Learner.fine_tune`, but exact: steps, batch size, rate and seed play no role. Losses are in nats a
+        response, weighted, before and after."""
+        start = time.perf_counter()
+        weights: dict[str, dict[str, list[float]]] = {}
+        for e in examples:
+            if e.weight < 0 or not math.isfinite(e.weight):
+                raise ValueError(f"an example of prompt {e.prompt!r} has weight {e.weight}; weights are at least 0.")
+            if e.weight > 0:
+                self.law(e.prompt)
+                weights.setdefault(e.prompt, {}).setdefault(e.response, []).append(e.weight)
+        sums = {p: {r: math.fsum(w) for r, w in by.items()} for p, by in weights.items()}
+        before = self._loss(sums)
+        for prompt, by_response in sums.items():
+            total = math.fsum(by_response.values())
+            self._laws[prompt] = {r: w / total for r, w in by_response.items()}
+        after = self._loss(sums)
+        if self.eta > 0:
+            for prompt, law in self._laws.items():
+                kept = {r: (1 - self.eta) * p for r, p in law.items()}
+                self._laws[prompt] = kept | {self.wrong: kept.get(self.wrong, 0.0) + self.eta}
+        if progress:
+            progress(steps)
+        seconds = time.perf_counter() - start
+        return {
+            "loss": after,
+            "loss_first": before,
+            "loss_last": after,
+            "tokens": len(examples),
+            "seconds": seconds,
+        }
+
+    def _loss(self, sums: Mapping[str, Mapping[str, float]]) -> float:
+        total = math.fsum(w for by in sums.values() for w in by.values())
+        if total == 0:
+            return 0.0
+        floor = 1e-12  # a response the table gives no chance costs 28 nats, so that the loss stays a number
+        return -math.fsum(
+            w * math.log(max(self._laws[p].get(r, 0.0), floor)) for p, by in sums.items() for r, w in by.items()
+        ) / total  # fmt: skip
+
+    def save(self, folder: Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _FILE).write_text(self._text())
+
+    def load(self, folder: Path | None) -> None:
+        if folder is None:
+            self._laws = {prompt: dict(law) for prompt, law in self._initial.items()}
+            return
+        path = Path(folder) / _FILE
+        if not path.is_file():
+            raise ValueError(f"{folder} is not a saved tabular learner: it has no {_FILE}.")
+        table = json.loads(path.read_text())
+        self._laws = {p: {r: float.fromhex(x) for r, x in law.items()} for p, law in table.items()}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the table and of eta, which is part of what the learner does."""
+        return hashlib.sha256(f"{self.eta.hex()} {self.wrong!r} {self._text()}".encode()).hexdigest()
+
+    def _text(self) -> str:
+        """The table with exact floats."""
+        table = {p: {r: float(x).hex() for r, x in sorted(law.items())} for p, law in self._laws.items()}
+        return json.dumps(table, sort_keys=True, indent=0)
+
+
+def _uniforms(key: tuple[int, ...], k: int) -> list[float]:
+    """k numbers in [0, 1); number j depends on (*key, j) alone: eight to a hash, 53 bits each."""
+    numbers: list[float] = []
+    for block in range(-(-k // 8)):
+        text = ",".join(map(str, map(int, key))) + f"/{block}"
+        words = np.frombuffer(hashlib.blake2b(text.encode()).digest(), dtype="<u8")
+        numbers += ((words >> np.uint64(11)) * 2.0**-53).tolist()
+    return numbers[:k]
+
+
+def coins_learner(task: Task, p0: float | Sequence[float], eta: float = 0.0) -> TabularLearner:
+    """A tabular learner that answers problem i of the task `coins` rightly with chance ``p0[i]`` (or ``p0``)."""
+    from boostlib.tasks.coins import RIGHT, WRONG
+
+    n = len(task.problems)
+    p = np.asarray(p0, float)
+    if p.ndim > 1 or p.ndim == 1 and p.size != n or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p0 has shape {p.shape} for {n} coins; give a number in [0, 1] or one a coin.")
+    chances = np.broadcast_to(p, n).tolist()
+    laws = {problem.prompt: {RIGHT: c, WRONG: 1 - c} for problem, c in zip(task.problems, chances, strict=True)}
+    return TabularLearner(laws, eta, WRONG)

@@ -1,0 +1,32 @@
+"""Coins: problems with no content, for the tabular learner. A response is right if it is the word "right".
+
+Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts that
+were trained on, as in the theory. How often a learner is right on each coin is the learner's affair
+(`boostlib.learners.strong.coins_learner`).
+
+Not covered: language.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import Problem, Task
+
+RIGHT, WRONG = "right", "wrong"
+
+
+class Coins(Task):
+    def grade_one(self, problem: Problem, response: str) -> str:
+        return "pass" if response == RIGHT else "fail"
+
+    def corrupt(self, problem: Problem, rng: np.random.Generator) -> str:
+        return WRONG
+
+
+def load(split: str, n: int | None, seed: int) -> Task:
+    """n coins (64 if None), the same ones in every split and for every seed."""
+    problems = tuple(
+        Problem(f"coin-{i}", f"coin {i}:", RIGHT, RIGHT, {"coin": i}) for i in range(64 if n is None else n)
+    )
+    return Coins("coins", split, problems, max_new_tokens=1)

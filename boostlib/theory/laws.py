@@ -1,0 +1,135 @@
+"""Laws of p: how the chance of a right response is spread over prompts, before and during a run.
+
+Not covered: how a law changes in a round (chain, mixed), and fitting one to samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Beta:
+    """p_0 ~ Beta(a, b) over prompts, a and b > 0; its mean is a / (a + b)."""
+
+    a: float
+    b: float
+
+    def __post_init__(self) -> None:
+        if not (self.a > 0 and self.b > 0 and np.isfinite(self.a + self.b)):
+            raise ValueError(f"Beta(a={self.a}, b={self.b}): both parameters must be finite and above 0.")
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """p_0 takes ``values[i]`` with probability proportional to ``weights[i]``."""
+
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def __init__(self, values: Sequence[float], weights: Sequence[float]) -> None:
+        v, w = np.atleast_1d(np.asarray(values, float)), np.atleast_1d(np.asarray(weights, float))
+        if v.shape != w.shape or v.ndim != 1:
+            raise ValueError(f"Histogram: {v.size} values but {w.size} weights; give one weight a value.")
+        if not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
+            raise ValueError("Histogram: weights must be finite, at least 0 and not all 0.")
+        object.__setattr__(self, "values", tuple(_chances(v).tolist()))
+        object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
+
+
+#: What every method takes as p_0: a number, one value a prompt, a Beta, or a histogram.
+Initial = float | Sequence[float] | np.ndarray | Beta | Histogram
+
+
+def _chances(p: np.ndarray) -> np.ndarray:
+    if p.size == 0:
+        raise ValueError("p0 is empty; give at least one value in [0, 1].")
+    bad = ~((p >= 0) & (p <= 1))
+    if bad.any():
+        raise ValueError(f"p0 has {p[bad][0]} at position {int(np.argmax(bad))}; chances lie in [0, 1].")
+    return p
+
+
+def as_initial(p0: Initial) -> np.ndarray | Beta | Histogram:
+    """The checked p_0: Beta and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d array."""
+    if isinstance(p0, Beta | Histogram):
+        return p0
+    if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):
+        return Histogram(*p0)
+    p = np.atleast_1d(np.asarray(p0, float))
+    if p.ndim != 1:
+        raise ValueError(f"p0 has shape {p.shape}; give one value a prompt, a Beta or a Histogram.")
+    return _chances(p)
+
+
+@lru_cache(maxsize=64)
+def _jacobi(nodes: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.special import roots_jacobi
+
+    y, w = roots_jacobi(nodes, b - 1, a - 1)
+    return (1 + y) / 2, w / w.sum()
+
+
+def atoms(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n,) and weights (n,) that integrate polynomials in p_0 up to ``degree`` exactly.
+
+    For a Beta these are Gauss-Jacobi nodes; E[p_t] is a polynomial in p_0, so enough of them make it exact.
+    """
+    p = as_initial(p0)
+    if isinstance(p, Beta):
+        return _jacobi(degree // 2 + 1, p.a, p.b)
+    if isinstance(p, Histogram):
+        return np.array(p.values), np.array(p.weights)
+    return p, np.full(p.size, 1 / p.size)
+
+
+def draw(p0: Initial, prompts: int, rng: np.random.Generator) -> np.ndarray:
+    """``prompts`` values of p_0, independent draws; an array is given back as it is."""
+    p = as_initial(p0)
+    if isinstance(p, Beta):
+        return rng.beta(p.a, p.b, prompts)
+    if isinstance(p, Histogram):
+        return rng.choice(p.values, prompts, p=p.weights)
+    return p
+
+
+@dataclass(frozen=True)
+class Law:
+    """The law of p_t for t = 0..rounds.
+
+    ``values`` (s,) ascending; ``mass`` (rounds + 1, s), each row sums to 1. For a Beta p_0 the values that no data has
+    reached yet stand at quadrature nodes: their moments are exact, their places are not.
+    """
+
+    values: np.ndarray
+    mass: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """E[p_t], shape (rounds + 1,)."""
+        return self.mass @ self.values
+
+    def pass_at(self, k: int) -> np.ndarray:
+        """The chance that at least one of k responses is right, E[1 - (1 - p_t)^k], shape (rounds + 1,)."""
+        return self.mass @ (1 - (1 - self.values) ** k)
+
+    def share(self, low: float, high: float | None = None) -> np.ndarray:
+        """The share of prompts with p_t = ``low``, or in [low, high]; shape (rounds + 1,)."""
+        inside = (self.values >= low) & (self.values <= (low if high is None else high))
+        return self.mass[:, inside].sum(1)
+
+
+def merge(parts: list[list[tuple[np.ndarray, np.ndarray]]]) -> Law:
+    """A Law from (values, masses) pairs, a list of pairs for each t; equal values become one."""
+    support, where = np.unique(np.concatenate([v.ravel() for row in parts for v, _ in row]), return_inverse=True)
+    mass, at = np.zeros((len(parts), support.size)), 0
+    for t, row in enumerate(parts):
+        for values, weight in row:
+            np.add.at(mass[t], where[at : at + values.size], weight.ravel())
+            at += values.size
+    used = mass.any(0)
+    return Law(support[used], mass[:, used])
