@@ -17,6 +17,7 @@ import numpy as np
 
 from . import labelers, runs
 from .allocation import Statistics
+from .artefacts import capped, is_status, judged, matrices, packed
 from .filters import NoisyFilter
 from .learners import Example, Learner, Response
 from .progress import bar
@@ -98,7 +99,7 @@ class Loop:
 
         def make() -> list[dict]:
             drawn = self.draw(t, self.task, self.settings.k, temperature=self.settings.temperature, what="samples")
-            return [_packed(p, r) for p, r in zip(self.task.problems, drawn, strict=True)]
+            return [packed(p, r) for p, r in zip(self.task.problems, drawn, strict=True)]
 
         return self.once((self.base / f"seed-{self.seed}" if t == 0 else self.at(t)) / "samples.jsonl", make)
 
@@ -108,13 +109,13 @@ class Loop:
 
         def verdict() -> list[dict]:
             status = self.grade(self.task, self.pairs(samples))
-            right = np.array([x == "pass" for x in status]).reshape(len(samples), -1)
+            right = is_status(status, "pass").reshape(len(samples), -1)
             accepted = NoisyFilter(s.gamma_fp, s.gamma_fn).accept(right, self.rng(t, FILTER))
-            accepted &= np.array([x != "error" for x in status]).reshape(right.shape)  # a failed check is no verdict
-            return _judged(samples, status, accepted)
+            accepted &= ~is_status(status, "error").reshape(right.shape)  # a failed check is no verdict
+            return judged(samples, status, accepted.ravel())
 
         verdicts = self.once(self.at(t) / "verdicts.jsonl", verdict)
-        right, accepted, known = _matrices(verdicts)
+        right, accepted, known = matrices(verdicts)
         return (
             right,
             accepted,
@@ -147,13 +148,13 @@ class Loop:
             answers = self.labeler(t)(chosen, counts[asked], keys)
             rows = [{"id": p.id, "responses": a} for p, a in zip(chosen, answers, strict=True)]
             status = self.grade(self.task, [(p, a) for p, some in zip(chosen, answers, strict=True) for a in some])
-            correct, rng = np.array([x == "pass" for x in status]), self.rng(t, LABEL_FILTER)
+            correct, rng = is_status(status, "pass"), self.rng(t, LABEL_FILTER)
             kept = (
                 NoisyFilter(s.gamma_fp, s.gamma_fn).accept(correct, rng)
                 if s.weak_data == "A"
                 else np.full(len(status), True)
             )
-            return _judged(rows, status, kept & np.array([x != "error" for x in status]))
+            return judged(rows, status, kept & ~is_status(status, "error"))
 
         labels = self.once(self.at(t) / "labels.jsonl", make)
         status = [x for row in labels for x in row["status"]]
@@ -180,7 +181,7 @@ class Loop:
                 earlier = runs.read_rows(self.at(t - 1) / "examples.jsonl")
                 strong = [(e["id"], e["response"]) for e in earlier if e["source"] == "S+"] + strong
                 weak = [(e["id"], e["response"]) for e in earlier if e["source"] == "D"] + weak
-            strong = _capped(strong, s.dedup, s.max_per_prompt)
+            strong = capped(strong, s.dedup, s.max_per_prompt)
             weights = s.weights(len(strong), len(weak))
             return [
                 {"id": i, "source": source, "weight": w, "response": r}
@@ -338,49 +339,3 @@ def _with_rate(progress) -> Callable[[int, int], None]:
         progress.update(samples)
 
     return update
-
-
-def _packed(problem: Problem, responses: list[Response]) -> dict:
-    return {
-        "id": problem.id,
-        "responses": [r.text for r in responses],
-        "tokens": [r.tokens for r in responses],
-        "finished": [r.finished for r in responses],
-    }
-
-
-def _judged(rows: list[dict], status: list[str], accepted: np.ndarray) -> list[dict]:
-    """The verdicts laid beside their rows; labels keep their text, samples have it in their own file."""
-    judged, start = [], 0
-    for row in rows:
-        stop = start + len(row["responses"])
-        text = {} if "tokens" in row else {"responses": row["responses"]}
-        judged.append(
-            {
-                "id": row["id"],
-                **text,
-                "status": status[start:stop],
-                "accepted": [bool(a) for a in accepted[start:stop]],
-            }
-        )
-        start = stop
-    return judged
-
-
-def _matrices(verdicts: list[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    status = np.array([row["status"] for row in verdicts])
-    return status == "pass", np.array([row["accepted"] for row in verdicts], dtype=bool), status != "error"
-
-
-def _capped(pairs: list[tuple[str, str]], dedup: bool, most: int | None) -> list[tuple[str, str]]:
-    """The first ``most`` responses of each prompt, equal ones once where ``dedup`` (RFT)."""
-    pairs = list(dict.fromkeys(pairs)) if dedup else pairs
-    if most is None:
-        return pairs
-    seen: dict[str, int] = {}
-    kept = []
-    for pair in pairs:
-        seen[pair[0]] = seen.get(pair[0], 0) + 1
-        if seen[pair[0]] <= most:
-            kept.append(pair)
-    return kept

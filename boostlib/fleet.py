@@ -48,7 +48,7 @@ def boost(
     The table's columns: arm, seed, round, test_accuracy, n_test, train_accuracy (accuracy@1 over the k samples),
     train_accuracy_at_k, n_train, k, accepted (\\|S+\\|), false_accepts, false_rejects, failed (\\|P-\\|), errors, budget,
     labels, labels_right, labels_kept (\\|D\\|), labels_kept_right, steps, examples, loss_first, loss_last,
-    tokens_sampled, tokens_trained, seconds, folder. Raises ValueError for a bad setting, before anything is computed.
+    tokens_sampled, tokens_trained, seconds, and where its artefacts are: folder, base (see `read`). Raises ValueError for a bad setting, before anything is computed.
     """
     import pandas as pd
 
@@ -58,13 +58,13 @@ def boost(
         raise ValueError(f"rounds = {rounds} and seeds = {list(seeds)}: give 0 or more rounds and at least one seed")
     chosen = {arm: settings_of(arm, overrides, settings) for arm, overrides in arms_of(arms).items()}
     root = Path(folder) if folder is not None else runs.project_root() / "runs"
-    options = dict(learner_options or {})
+    options = {"cache": root / "models"} | dict(learner_options or {})
     ready = _ready(learner, options)
     common = {
         "task": task.name,
         "train": task.fingerprint(),
         "test": test.fingerprint(),
-        "learner": ready.name,
+        "learner": Path(ready.name).name,
         "weights": ready.fingerprint(),
         "options": {name: value for name, value in options.items() if name not in ("threads", "cache")},
     }
@@ -95,18 +95,37 @@ def boost(
                 progress.update()
     else:
         tables = _side_by_side(loops, workers, options, show)
-    rows = [
-        {"arm": arm, **row, "folder": str(loops[arm, seed].folder)}
-        for (arm, seed), some in tables.items()
-        for row in some
-    ]
-    table = pd.DataFrame(rows)
+    where = {unit: {"folder": str(one.folder), "base": str(one.base)} for unit, one in loops.items()}
+    table = pd.DataFrame([{"arm": unit[0], **row, **where[unit]} for unit, rows in tables.items() for row in rows])
     _same_steps(table, chosen)
     return table
 
 
+def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """An artefact of every row of the table, one below the other, with arm, seed and round before its own columns.
+
+    ``name``: test (id, response, tokens, finished, status), samples (id, and lists of k), verdicts, labels or
+    examples. Rounds without it (the last has no labels) are left out.
+    """
+    import pandas as pd
+
+    parts = []
+    for row in table.itertuples():
+        shared = Path(row.base) / {"test": "", "samples": f"seed-{row.seed}"}.get(name, "-")
+        for folder in (Path(row.folder) / f"round-{row.round}", *([shared] if row.round == 0 else [])):
+            if (folder / f"{name}.jsonl").exists():
+                part = pd.DataFrame(runs.read_rows(folder / f"{name}.jsonl"))
+                parts.append(part.assign(arm=row.arm, seed=row.seed, round=row.round))
+    if not parts:
+        raise ValueError(f"no round of this table has {name}.jsonl: give test, samples, verdicts, labels or examples")
+    every = pd.concat(parts, ignore_index=True)
+    first = ["arm", "seed", "round"]
+    return every[first + [c for c in every.columns if c not in first]]
+
+
 def _ready(learner: Learner | str, options: Mapping[str, Any]) -> Learner:
     if not isinstance(learner, str | Path):
+        learner.load(None)  # an earlier call has trained it in place
         return learner
     from .learners.lm import load_learner
 

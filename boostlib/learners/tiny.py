@@ -42,6 +42,8 @@ def model(
     intermediate: int | None = None,
     positions: int = 512,
     seed: int = 0,
+    init: float = 0.02,
+    theta: float = 10000.0,
 ):
     """A Llama with random weights from ``seed``: about ``12 * layers * hidden**2`` parameters, embeddings tied.
 
@@ -61,6 +63,8 @@ def model(
         intermediate_size=intermediate or (8 * hidden // 3 + 15) // 16 * 16,
         max_position_embeddings=positions,
         tie_word_embeddings=True,
+        initializer_range=init,
+        rope_parameters={"rope_type": "default", "rope_theta": theta},
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=1,
