@@ -20,6 +20,11 @@ from .tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = (
+    "arm seed round test_accuracy n_test train_accuracy train_accuracy_at_k n_train k accepted false_accepts false_rejects "
+    "failed errors budget labels labels_right labels_kept labels_kept_right steps examples loss_first loss_last "
+    "tokens_sampled tokens_trained seconds folder base"
+).split()
 SAMPLING = ("k", "temperature", "max_new_tokens", "shots")  # what the samples of f_0 depend on
 
 
@@ -97,6 +102,7 @@ def boost(
         tables = _side_by_side(loops, workers, options, show)
     where = {unit: {"folder": str(one.folder), "base": str(one.base)} for unit, one in loops.items()}
     table = pd.DataFrame([{"arm": unit[0], **row, **where[unit]} for unit, rows in tables.items() for row in rows])
+    table = table.reindex(columns=COLUMNS)
     _same_steps(table, chosen)
     return table
 
@@ -198,5 +204,5 @@ def _whole(one: Loop, options: dict) -> list[dict]:
 def _same_steps(table: pd.DataFrame, chosen: Mapping[str, Settings]) -> None:
     """A comparison is of equal effort: asserted, not assumed. Rounds without any example (0 steps) are in the table."""
     for arm, s in chosen.items():
-        steps = set(table.loc[table.arm == arm, "steps"].dropna()) - {0} if "steps" in table else set()
+        steps = set(table.loc[table.arm == arm, "steps"].dropna()) - {0}
         assert steps <= {s.steps}, f"{arm}: steps {steps} differ from {s.steps}"

@@ -226,7 +226,7 @@ def test_unknown_names_and_folders_are_refused_in_one_sentence(tmp_path):
     ("examples", "message"),
     [
         ([], "the list of examples is empty"),
-        ([Example("1+1=", "")], "example 0 has an empty response"),
+        ([Example("", "2")], "example 0 has an empty prompt"),
         ([Example("1+1=", "2"), Example("", "2")], "example 1 has an empty prompt"),
         ([Example("1+1=", "2", 0.0)], "example 0 has weight 0.0"),
         ([Example("1+1=", "two")], "alphabet lacks"),
