@@ -35,23 +35,23 @@ ARMS = {  # the order and the words of every figure
     "labels_only": "labels only",
 }
 ARM_COLOURS = {  # apart for colour-blind readers too (a test holds them to it)
-    "do_nothing": "#6b6b6b",
-    "filter_only": "#0173b2",
-    "self_labeled": "#a35fb0",
-    "boosting": "#d55e00",
-    "uniform": "#029e73",
-    "labels_only": "#56b4e9",
+    "do_nothing": "#4d4d4d",
+    "filter_only": "#0b3c9a",
+    "self_labeled": "#a03e91",
+    "boosting": "#e1550a",
+    "uniform": "#179864",
+    "labels_only": "#4eb0e2",
 }
 POLICY_COLOURS = {  # hard and uniform are the arms of those names
     "hard": ARM_COLOURS["boosting"],
     "uniform": ARM_COLOURS["uniform"],
-    "random_subset": "#6b6b6b",
-    "prop2diff": "#0173b2",
-    "uniform_until_solved": "#56b4e9",
-    "frontier": "#a35fb0",
+    "random_subset": "#8a8a8a",
+    "prop2diff": ARM_COLOURS["filter_only"],
+    "uniform_until_solved": ARM_COLOURS["labels_only"],
+    "frontier": ARM_COLOURS["self_labeled"],
     "boost": "#8c4f1d",
     "bandit": "#b8951a",
-    "oracle": "#111111",
+    "oracle": "#000000",
 }
 COLOURS = ARM_COLOURS | POLICY_COLOURS
 PERCENT = PercentFormatter(1, decimals=0, symbol="")
@@ -230,9 +230,17 @@ def curves(
         raise ValueError(f"no colour for {sorted(unknown)}; known: {', '.join(colours)}")
     drawn = summarise(table, y, [by, x], n).sort_values(x)
     floor = 0.0 if drawn["mean"].min() >= 0 else -np.inf  # a share's or a count's band ends at 0
+    ceiling = 1.0 if "accuracy" in y else np.inf
     for name in names:
         line = drawn[drawn[by] == name]
-        ax.fill_between(line[x], line["low"].clip(floor), line["high"], color=colours[name], alpha=0.16, linewidth=0)
+        ax.fill_between(
+            line[x],
+            line["low"].clip(floor),
+            line["high"].clip(upper=ceiling),
+            color=colours[name],
+            alpha=0.16,
+            linewidth=0,
+        )
         ax.plot(line[x], line["mean"], color=colours[name], marker="o", markeredgewidth=0)
     if "accuracy" in y:
         ax.yaxis.set_major_formatter(PERCENT)
