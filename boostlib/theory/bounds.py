@@ -30,20 +30,23 @@ if TYPE_CHECKING:
 def expected_error(dynamics: Dynamics, p: np.ndarray) -> np.ndarray:
     """err(p) = E[1 - p_{t+1} | p_t = p], in closed form, for policy "hard" and one beta (or "self")."""
     d, p = dynamics, np.asarray(p, float)
-    g, h, m = d.gamma_fn, d.gamma_fp, d.m if d.alpha != 0 else 0
-    beta = p if d.beta == "self" else d.beta
-    s = p * (1 - g) + (1 - p) * h
+    s = p * (1 - d.gamma_fn) + (1 - p) * d.gamma_fp
     z = (1 - s) ** d.k
-    # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
-    wrong_samples = (1 - p) * h * sum((1 - s) ** i for i in range(d.k))
-    if d.alpha == 1:
+    if d.alpha == 1:  # S+ has no weight: a prompt with accepted samples keeps its p
         wrong_samples = (1 - z) * (1 - p)
+    else:  # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
+        wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
+    error = d.eta + (1 - d.eta) * (wrong_samples + z * _wrong_labels(d, p))
+    return np.minimum(error, 1.0)  # the sum may round above 1, and iterating would magnify that
+
+
+def _wrong_labels(d: Dynamics, p: np.ndarray) -> np.ndarray:
+    """w(p): expected wrong share of a P- prompt after its labels; 1 - p where none is kept."""
+    m, beta = (d.m if d.alpha != 0 else 0), (p if d.beta == "self" else d.beta)
     if d.weak_data == "all" and m > 0:
-        wrong_labels = 1 - beta
-    else:
-        kept = beta * (1 - g) + (1 - beta) * h
-        wrong_labels = (1 - beta) * h * sum((1 - kept) ** i for i in range(m)) + (1 - kept) ** m * (1 - p)
-    return d.eta + (1 - d.eta) * (wrong_samples + z * wrong_labels)
+        return 1 - beta + 0 * p
+    kept = beta * (1 - d.gamma_fn) + (1 - beta) * d.gamma_fp
+    return (1 - beta) * d.gamma_fp * sum((1 - kept) ** i for i in range(m)) + (1 - kept) ** m * (1 - p)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ def bound_of(dynamics: Dynamics) -> Bound:
             f"gamma_fp + gamma_fn = {dynamics.gamma_fp + dynamics.gamma_fn:g} is outside [0, 1]: "
             "the filter is worse than chance, and the bound's proof needs one that is not."
         )
-    at0, at1 = expected_error(dynamics, np.array([0.0, 1.0])).tolist()
+    d = dynamics
+    w0, w1 = _wrong_labels(d, np.array([0.0, 1.0])).tolist()
+    at0 = d.eta + (1 - d.eta) * (1 - (1 - d.gamma_fp) ** d.k * (1 - w0))
+    at1 = d.eta + (1 - d.eta) * d.gamma_fn**d.k * w1
     rate = at0 - at1
     floor = 1.0 if rate == 1 else at1 / (1 - rate)
     return Bound(dynamics, rate, floor)

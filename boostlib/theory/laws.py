@@ -68,10 +68,18 @@ def as_initial(p0: Initial) -> np.ndarray | Beta | Histogram:
 
 @lru_cache(maxsize=64)
 def _jacobi(nodes: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.special import roots_jacobi
+    # Golub-Welsch on [0, 1]; scipy's roots_jacobi loses four digits at these sizes where a or b is small
+    from scipy.linalg import eigh_tridiagonal
 
-    y, w = roots_jacobi(nodes, b - 1, a - 1)
-    return (1 + y) / 2, w / w.sum()
+    i = np.arange(1.0, nodes)
+    c = a + b + 2 * i
+    middle = np.concatenate([[a / (a + b)], 0.5 + 0.5 * (a - b) * (a + b - 2) / (c * (c - 2))])
+    i, c = i[1:], c[1:]  # the general form is 0 / 0 at i = 1 for a + b = 1
+    square = i * (a + i - 1) * (b + i - 1) * (a + b + i - 2) / ((c - 1) * (c - 2) ** 2 * (c - 3))
+    square = np.concatenate([[a * b / ((a + b) ** 2 * (a + b + 1))], square])[: nodes - 1]
+    p, vectors = eigh_tridiagonal(middle, np.sqrt(square))
+    w = vectors[0] ** 2
+    return p.clip(0, 1), w / w.sum()
 
 
 def atoms(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
