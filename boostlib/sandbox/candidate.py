@@ -47,24 +47,24 @@ class Candidate:
     def __init__(self, sock: socket.socket):
         self.sock = sock
         self.held: list[object] = []
+        self.wanted: list[str] = []  # globals the tests read
+        self.told: dict[str, object] = {}
         self.module = types.ModuleType("__main__")
 
     def serve(self) -> None:
         while True:
             message = codec.receive(self.sock)
             if message[0] == "run":
-                self.answer(self.run, *message[1:])
-            elif message[0] == "names":
-                self.answer(self.names, message[1])
+                self.run(*message[1:])
             else:
                 self.operate(message)
 
-    def answer(self, function: object, *args: object) -> None:
+    def serve_quietly(self) -> None:
+        """Serve until the judge is gone."""
         try:
-            reply = ["ok", function(*args), []]
-        except BaseException as e:
-            reply = self.raised(e)
-        self.reply(reply)
+            self.serve()
+        except (EOFError, OSError):
+            pass
 
     def reply(self, reply: list) -> None:
         try:
@@ -80,7 +80,16 @@ class Candidate:
             text = ""
         return ["raise", type(error).__name__[:80], text]
 
-    def run(self, program: str, setup: str) -> None:
+    def run(self, program: str, setup: str, wanted: list[str]) -> None:
+        self.wanted = wanted
+        try:
+            self.execute(program, setup)
+            reply = ["ok", None, [], self.news()]
+        except BaseException as e:
+            reply = self.raised(e)
+        self.reply(reply)
+
+    def execute(self, program: str, setup: str) -> None:
         sys.modules["__main__"] = self.module
         for name in _MINE:
             sys.modules.pop(name, None)
@@ -91,17 +100,19 @@ class Candidate:
         exec(code, self.module.__dict__)
         exec(compile(setup, "<setup>", "exec"), self.module.__dict__)
 
-    def names(self, wanted: list[str]) -> dict:
-        """What the program's globals hold under these names: ["m"] for a module, else the encoded value."""
+    def news(self) -> dict:
+        """Globals the tests read that are new or have changed: ["m"] for a module, else the encoded value."""
         found = {}
-        for name in wanted:
+        for name in self.wanted:
             if name in self.module.__dict__:
                 value = self.module.__dict__[name]
                 found[name] = ["m"] if isinstance(value, types.ModuleType) else self.encode(value)
-        return found
+        news = {name: data for name, data in found.items() if self.told.get(name) != data}
+        self.told |= news
+        return news
 
     def operate(self, message: list) -> None:
-        """["op", name, arguments]: the reply has the result, and every argument the program has changed."""
+        """["op", name, arguments]: the reply has the result, every argument and every global that changed."""
         try:
             args = self.decode(message[2])
             watched = args[1] if message[1] == "call" else []
@@ -109,7 +120,7 @@ class Candidate:
             result = OPERATIONS[message[1]](*args)
             after = [self.encode(a) for a in watched]
             changed = [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-            reply = ["ok", self.encode(result), changed]
+            reply = ["ok", self.encode(result), changed, self.news()]
         except BaseException as e:
             reply = self.raised(e)
         self.reply(reply)
@@ -148,8 +159,6 @@ class Candidate:
 
 def main(sock: socket.socket) -> None:
     try:
-        Candidate(sock).serve()
-    except (EOFError, OSError):
-        pass
+        Candidate(sock).serve_quietly()
     finally:
         os._exit(0)

@@ -19,6 +19,8 @@ import socket
 import sys
 import sysconfig
 import tempfile
+import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import judge  # noqa: E402
@@ -54,9 +56,28 @@ def prepare(level: str) -> judge.Place:
         kernel.drop_user()
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         uid, gid = os.getuid(), os.getgid()
+        kernel.seccomp("helper")
     if level == "process":
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     return judge.Place(level, uid, gid, proc, null, readable, folder)
+
+
+def rehearse() -> None:
+    """Run a check in here, on a harmless program: the interpreter specialises its code now rather than in every
+    child (2 ms a check)."""
+    modules = dict(sys.modules)
+    program = "def f(x, y=1):\n    return [x, y]\n"
+    for _ in range(20):
+        ours, theirs = socket.socketpair()
+        thread = threading.Thread(target=judge.candidate.Candidate(theirs).serve_quietly)
+        thread.start()
+        peer = judge.Peer(ours, 0)
+        peer.deadline = time.monotonic() + 60
+        judge.judge(peer, program, "", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)}) == 0"])
+        ours.close()
+        thread.join()
+        theirs.close()
+    sys.modules.update(modules)
 
 
 def become_first() -> None:
@@ -136,6 +157,7 @@ def main() -> None:
     sys.modules["random"].seed(0)  # a program's verdict is the same in every run
     os.environ.clear()
     try:
+        rehearse()
         place = prepare(level)
     except OSError as e:
         control.send(json.dumps([e.filename or "?", e.errno, e.strerror]).encode())

@@ -131,6 +131,7 @@ class Peer:
     def __init__(self, sock: socket.socket, pid: int):
         self.sock, self.pid, self.deadline = sock, pid, float("inf")
         self.callbacks: list[object] = []
+        self.globals: dict[str, object] = {}  # what the candidate last said of the globals that tests read
 
     def ask(self, message: list) -> list:
         """Send a message; the reply, callbacks served meanwhile. Raises what the candidate raised."""
@@ -138,7 +139,8 @@ class Peer:
         while True:
             reply = self.receive()
             match reply:
-                case ["ok", _, list()]:
+                case ["ok", _, list(), dict()]:
+                    self.globals |= reply[3]
                     return reply
                 case ["raise", str(kind), str(text)]:
                     raise self.error(kind, text)
@@ -148,7 +150,7 @@ class Peer:
                     raise Over("fail", "exception", "the program wrote to the channel of the verdict")
 
     def operate(self, name: str, args: list, watched: tuple = ()) -> object:
-        _, value, changed = self.ask(["op", name, self.encode(args)])
+        _, value, changed, _ = self.ask(["op", name, self.encode(args)])
         for entry in changed:
             match entry:
                 case [int(i), new] if 0 <= i < len(watched):
@@ -288,41 +290,43 @@ class Tests:
                         self.ours.add(name)
                     except ValueError:
                         pass
-        names = set().union(*(_names(t)[0] for t in self.trees)) - LIBRARY - self.ours
+        self.names = [_names(t) for t in self.trees]
+        self.wanted = set().union(*(read for read, _ in self.names)) - self.ours
         # A helper's name (sum, isclose) is the candidate's only where no other name could be the one under test.
-        self.shadowed = set() if names - set(_HELPERS) else {_innermost_call(t) for t in self.trees}
+        under_test = self.wanted - LIBRARY - set(_HELPERS)
+        self.shadowed = set() if under_test else {_innermost_call(t) for t in self.trees}
 
     def run(self, number: int) -> None:
-        tree = self.trees[number]
-        names, dotted = _names(tree)
-        wanted = names - self.ours
-        found = self.peer.ask(["names", sorted(wanted)])[1] if wanted else {}
-        if type(found) is not dict:
-            raise Over("fail", "exception", "the program wrote to the channel of the verdict")
-        for name in wanted:
+        read, dotted = self.names[number]
+        for name in read - self.ours:
             self.space.pop(name, None)
-            if name not in found:
-                continue
-            if name in LIBRARY and (name in dotted or found[name] == ["m"]):
-                self.space[name] = importlib.import_module(name)
-            elif name in _HELPERS and name not in self.shadowed:
-                self.space[name] = _HELPERS[name]
-            elif found[name] != ["m"]:
-                self.space[name] = self.peer.decode(found[name])
+            self.bind(name, name in dotted)
         before = set(self.space)
-        exec(compile(tree, "<test>", "exec"), self.space)
+        exec(compile(self.trees[number], "<test>", "exec"), self.space)
         self.ours |= set(self.space) - before
 
+    def bind(self, name: str, dotted: bool) -> None:
+        """Give a name the program defined its meaning in a test: the library's, ours, or a stand-in."""
+        if name not in self.peer.globals:
+            return
+        said = self.peer.globals[name]
+        if name in LIBRARY and (dotted or said == ["m"]):
+            self.space[name] = importlib.import_module(name)
+        elif name in _HELPERS and name not in self.shadowed:
+            self.space[name] = _HELPERS[name]
+        elif said != ["m"]:
+            self.space[name] = self.peer.decode(said)
 
-def judge(peer: Peer, request: dict) -> list:
+
+def judge(peer: Peer, program: str, setup: str, sources: list[str]) -> list:
     """status, reason, detail, tests passed."""
     passed = 0
     try:
+        tests = Tests(peer, setup, sources)
         try:
-            peer.ask(["run", request["program"], request["setup"]])
+            peer.ask(["run", program, setup, sorted(tests.wanted)])
         except SyntaxError as e:
             return ["fail", "syntax", getattr(e, "candidate", ""), 0]
-        tests = Tests(peer, request["setup"], request["tests"])
         for number in range(len(tests.trees)):
             tests.run(number)
             passed += 1
@@ -359,7 +363,7 @@ class Place:
             kernel.map_user(self.proc, self.uid, self.gid)
             kernel.mount("tmp", self.folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, kernel.SMALL)
             kernel.drop_rights()
-            kernel.seccomp(signals=True)
+            kernel.seccomp("check")
 
     def confine(self, channel: int, seconds: float) -> None:
         """What holds for the candidate alone: its three files and its channel, its folder, its limits."""
@@ -371,7 +375,7 @@ class Place:
         if self.level == "process":
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
             kernel.landlock(self.readable, self.folder)
-            kernel.seccomp(signals=False)
+            kernel.seccomp("process")
         kernel.limit(seconds, alone=self.level == "kernel")
 
 
@@ -393,7 +397,7 @@ def main(sock: socket.socket, place: Place, seconds: float) -> None:
     peer = Peer(ours, pid)
     start = time.monotonic()
     peer.deadline = start + seconds
-    verdict = judge(peer, request)
+    verdict = judge(peer, request["program"], request["setup"], request["tests"])
     spent = time.monotonic() - start
     if peer.pid:
         os.kill(peer.pid, signal.SIGKILL)  # the first process of its namespace: all others die with it

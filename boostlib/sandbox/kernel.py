@@ -12,6 +12,7 @@ import platform
 import resource
 import struct
 import sys
+from collections.abc import Callable
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
@@ -104,10 +105,9 @@ def drop_user() -> None:
 
 
 def drop_rights() -> None:
-    """No capability, and no way to gain one."""
+    """No capability; no way to gain one remains once a filter is on."""
     header = struct.pack("Ii", 0x20080522, 0)
     _call("capset", "capset", header, bytes(24))
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def limit(seconds: float, alone: bool) -> None:
@@ -133,45 +133,75 @@ def limit(seconds: float, alone: bool) -> None:
 # System calls a candidate has no use for and kernels have had holes in: (x86_64, aarch64).
 _DENIED = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
-    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
-    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "setns": (308, 268), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "pidfd_getfd": (438, 438),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "bpf": (321, 280),
     "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "pidfd_getfd": (438, 438),
-    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
-    "delete_module": (176, 106), "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142),
-    "acct": (163, 89), "quotactl": (179, 60), "settimeofday": (164, 170), "clock_settime": (227, 112),
-    "clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162),
-    "personality": (135, 92), "syslog": (103, 116),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "swapon": (167, 224),
+    "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89), "quotactl": (179, 60),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "personality": (135, 92), "syslog": (103, 116),
 }  # fmt: skip
+# What the judge needs to isolate itself, and then no one any more.
+_NAMESPACES = {"unshare": (272, 97), "mount": (165, 40)}
 # Where no PID namespace hides other processes, a candidate may signal none.
 _SIGNALS = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "pidfd_send_signal": (424, 424),
     "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "prlimit64": (302, 261),
 }  # fmt: skip
 _CLONE, _CLONE3, _SOCKET = (56, 220), (435, 435), (41, 198)
+_LOAD, _EQUAL, _ABOVE, _ANY, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
 
 
-def seccomp(signals: bool) -> None:
-    """A filter on system calls: the list above fails with EPERM, new namespaces and sockets other than
-    AF_UNIX too; other architectures' calls kill. ``signals``: whether signals may be sent. (man 2 seccomp)"""
-    column = {"x86_64": 0, "aarch64": 1}[platform.machine()]
-    load, equal, above, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, kill, eperm, enosys = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
-    code = [(load, 0, 0, 4), (equal, 1, 0, (0xC000003E, 0xC00000B7)[column]), (answer, 0, 0, kill), (load, 0, 0, 0)]
-    code += [(above, 0, 1, 0x40000000), (answer, 0, 0, eperm)]  # x32
-    for numbers in [*_DENIED.values(), *([] if signals else _SIGNALS.values())]:
-        code += [(equal, 0, 1, numbers[column]), (answer, 0, 0, eperm)]
-    code += [(equal, 0, 1, _CLONE3[column]), (answer, 0, 0, enosys)]  # libc then uses clone, whose flags we see
-    code += [(equal, 0, 4, _CLONE[column]), (load, 0, 0, 16), (any_bit, 0, 1, 0x7E020000), (answer, 0, 0, eperm)]
-    code += [(answer, 0, 0, allow)]
-    code += [(equal, 0, 3, _SOCKET[column]), (load, 0, 0, 16), (equal, 1, 0, 1), (answer, 0, 0, eperm)]
-    code += [(answer, 0, 0, allow)]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
-    head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
-    prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(head))
+def _filter(denied: list[tuple[int, int]], more: Callable[[int], list]) -> bytes:
+    """A BPF program: calls of another architecture kill, ``denied`` fail with EPERM, then ``more``, then allow."""
+    if platform.machine() not in ("x86_64", "aarch64"):
+        return b""
+    column = ("x86_64", "aarch64").index(platform.machine())
+    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, (0xC000003E, 0xC00000B7)[column]), (_ANSWER, 0, 0, _KILL)]
+    code += [(_LOAD, 0, 0, 0), (_ABOVE, 0, 1, 0x40000000), (_ANSWER, 0, 0, _EPERM)]  # the x32 calls
+    for numbers in denied:
+        code += [(_EQUAL, 0, 1, numbers[column]), (_ANSWER, 0, 0, _EPERM)]
+    code += [*more(column), (_ANSWER, 0, 0, _ALLOW)]
+    return b"".join(struct.pack("HBBI", *line) for line in code)
+
+
+def _no_clone3_no_network(column: int) -> list:
+    return [
+        (_EQUAL, 0, 1, _CLONE3[column]),
+        (_ANSWER, 0, 0, _ENOSYS),  # libc then uses clone, whose flags can be seen
+        (_EQUAL, 0, 3, _SOCKET[column]),
+        (_LOAD, 0, 0, 16),
+        (_EQUAL, 1, 0, 1),  # AF_UNIX
+        (_ANSWER, 0, 0, _EPERM),
+    ]
+
+
+def _no_namespaces(column: int) -> list:
+    return [(_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, 16), (_ANY, 0, 1, 0x7E020000), (_ANSWER, 0, 0, _EPERM)]
+
+
+# Two filters, because checking a long one costs a millisecond: the first is the helper's, once and for all; the
+# second a check's own, after it has its namespaces. The third, at level process, is the candidate's.
+FILTERS = {
+    "helper": _filter([*_DENIED.values()], _no_clone3_no_network),
+    "check": _filter([*_NAMESPACES.values()], _no_namespaces),
+    "process": _filter([*_NAMESPACES.values(), *_SIGNALS.values()], _no_namespaces),
+}
+
+
+def seccomp(name: str) -> None:
+    """Apply one of FILTERS to this process and all it will fork (man 2 seccomp)."""
+    code = FILTERS[name]
+    if code:
+        program = ctypes.create_string_buffer(code)
+        head = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(program))
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(head))
 
 
 def landlock(readable: list[str], writable: str) -> bool:

@@ -65,8 +65,9 @@ class Helper:
                 ours.settimeout(seconds + SPARE)
                 with theirs:
                     socket.send_fds(self.control, [repr(float(seconds)).encode()], [theirs.fileno()])
-                verdict = self._exchange(ours, request)
-                state = self.control.recv(64)
+                self._tell(ours, request)
+                state = self.control.recv(64)  # first, so that nothing of the check is left when we go on
+                verdict = self._hear(ours)
         except OSError as e:
             raise Lost(f"the helper is gone ({type(e).__name__})") from e
         if not state:
@@ -78,11 +79,17 @@ class Helper:
         return verdict
 
     @staticmethod
-    def _exchange(ours: socket.socket, request: dict) -> list | None:
+    def _tell(ours: socket.socket, request: dict) -> None:
         try:
             codec.send(ours, request, most=1 << 30)
+        except (BrokenPipeError, ConnectionResetError):  # the judge died; the helper knows why
+            pass
+
+    @staticmethod
+    def _hear(ours: socket.socket) -> list | None:
+        try:
             return codec.receive(ours)
-        except (EOFError, BrokenPipeError, ConnectionResetError):  # the judge died; the helper knows why
+        except (EOFError, ConnectionResetError):
             return None
 
     def close(self) -> None:
