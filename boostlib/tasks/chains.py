@@ -1,0 +1,295 @@
+"""Corrupts a worked solution: one number or operator changes, and what depends on it is worked out anew.
+
+The solution is text with equations in it. A value that changed is replaced wherever it stands later, so the
+result reads like the work of someone who erred once. Exact fractions and a small parser; nothing is evaluated.
+
+Not covered: judging answers (answers); telling apart two quantities that happen to have one value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from .answers import is_right
+
+Span = tuple[int, int]
+NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d)|(?<=[a-z])\d+(?=\s*=)")
+_LONGEST = 8  # operands read back from a result
+_SIGNS = {"x": "*", "X": "*", "\u00d7": "*", "\u2212": "-", "\u2013": "-", "\u00f7": "/"}
+_SIGN = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]")
+_SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A number, operator or bracket of an expression, and where the text shows it (None: it does not)."""
+
+    value: Fraction | str
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """An expression and where the text shows its result."""
+
+    tokens: tuple[Token, ...]
+    result: Span
+
+
+def number(text: str) -> Fraction:
+    return Fraction(text.replace(",", ""))
+
+
+def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]:
+    """The equations in the text that are right as they stand, up to rounding.
+
+    ``hints`` maps the spans of results to expressions, for results that the text shows without one.
+    """
+    steps = []
+    for match in NUMBER.finditer(text):
+        tokens = _read_back(text, match)
+        if tokens is None and match.span() in (hints or {}):
+            tokens = _tokens(hints[match.span()], None)
+            tokens = tokens if _agrees(tokens, match[0]) else None
+        if tokens:
+            steps.append(Step(tokens, match.span()))
+    return steps
+
+
+def corrupt(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
+    """A wrong version of a right solution that ends in '#### answer'.
+
+    Tried at random until the answer is wrong and every number plausible (positive; in the first tries also
+    whole where it was whole and of its magnitude); if none is, or there are no steps, the answer itself changes wherever the last lines state it.
+    """
+    for attempt in range(60 if steps else 0):
+        at = int(rng.integers(len(steps)))
+        edit = _mistake(text, steps[at], rng)
+        wrong = edit and _rework(text, steps, at, *edit, strict=attempt < 40)
+        if wrong and not is_right(answer, wrong):
+            return wrong
+    return _other_answer(text, answer, rng)
+
+
+def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
+    """The longest expression that stands before '= result' on its line and comes to the result."""
+    line = text.rfind("\n", 0, result.start()) + 1
+    equals = re.compile(r"=\s*[$\u20ac\u00a3]?\s*$").search(text, line, result.start())
+    if equals is None:
+        return None
+    start = max(line, text.rfind("=", line, equals.start()) + 1)
+    numbers = list(NUMBER.finditer(text, start, equals.start()))[-_LONGEST:]
+    for first in range(len(numbers) - 1):
+        begin = numbers[first].start()
+        while begin > start and text[begin - 1] in "($\u20ac\u00a3":  # an opening bracket belongs to it
+            begin -= 1
+        if re.search(r"[-+*/x\u00d7\u00f7(]\s*$", text[start:begin]):
+            continue
+        tokens = _tokens(text[begin : equals.start()], begin)
+        if _agrees(tokens, result[0]):
+            return tokens
+    return None
+
+
+def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
+    """Numbers, operators and brackets; words, units and currency signs are passed over. A percent sign divides
+    by a hundred. ``offset``: where the expression begins in the text; None if it does not stand there."""
+    found = [(m.span(), number(m[0])) for m in NUMBER.finditer(expression)]
+    inside = [(a, b) for (a, b), _ in found]
+    for m in _SIGN.finditer(expression):
+        if not any(a <= m.start() < b for a, b in inside):
+            found.append((m.span(), _SIGNS.get(m[0], m[0])))
+    tokens: list[Token] = []
+    for (a, b), item in sorted(found, key=lambda pair: pair[0]):
+        if item == "%":
+            tokens += [Token("/"), Token(Fraction(100))]
+        else:
+            tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
+    return tuple(tokens)
+
+
+def _agrees(tokens: Sequence[Token], shown: str) -> bool:
+    """Whether there is something to work out and it comes to the number shown, rounded as that is."""
+    if not any(t.value in ("+", "-", "*", "/") for t in tokens):
+        return False
+    result = _value(tokens)
+    return result is not None and round(result, _places(shown)) == number(shown)
+
+
+def _value(tokens: Sequence[Token]) -> Fraction | None:
+    """What the expression comes to, exactly; None if it is not well formed or divides by zero."""
+    items: list[Fraction | str] = [token.value for token in tokens] + [""]
+    at = 0
+
+    def factor() -> Fraction:
+        nonlocal at
+        item = items[at]
+        at += 1
+        if isinstance(item, Fraction):
+            return item
+        if item == "-":
+            return -factor()
+        if item != "(":
+            raise ValueError(item)
+        result = terms()
+        if items[at] != ")":
+            raise ValueError(items[at])
+        at += 1
+        return result
+
+    def factors() -> Fraction:
+        nonlocal at
+        result = factor()
+        while (operator := items[at]) in ("*", "/"):
+            at += 1
+            result = result * factor() if operator == "*" else result / factor()
+        return result
+
+    def terms() -> Fraction:
+        nonlocal at
+        result = factors()
+        while (operator := items[at]) in ("+", "-"):
+            at += 1
+            result = result + factors() if operator == "+" else result - factors()
+        return result
+
+    try:
+        result = terms()
+    except (ValueError, IndexError, ZeroDivisionError):
+        return None
+    return result if at == len(items) - 1 else None
+
+
+def _mistake(
+    text: str, step: Step, rng: np.random.Generator
+) -> tuple[tuple[Token, ...], dict[Span, str], Fraction] | None:
+    """A way to get one step wrong: its new tokens, what to write where, and a slip in the result."""
+    tokens = list(step.tokens)
+    kind = rng.choice(["number", "operator", "sum"])
+    if kind == "sum":
+        shown = text[slice(*step.result)]
+        other = _near(shown, rng)
+        return step.tokens, {}, number(other) - number(shown)
+    places = [
+        i
+        for i, token in enumerate(tokens)
+        if token.span
+        and (
+            token.value in _SWAPS
+            if kind == "operator"
+            else isinstance(token.value, Fraction) and token.value not in (1, 100)
+        )
+    ]
+    if not places:
+        return None
+    place = int(rng.choice(places))
+    value, span = tokens[place].value, tokens[place].span
+    if kind == "number":
+        new = _near(text[slice(*span)], rng)
+        tokens[place] = Token(number(new), span)
+    else:
+        operator = str(rng.choice(list(_SWAPS[value])))
+        new = "x" if operator == "*" and re.search(r"\d x ", text) else operator
+        tokens[place] = Token(operator, span)
+    return tuple(tokens), {span: new}, Fraction(0)
+
+
+def _near(shown: str, rng: np.random.Generator) -> str:
+    """A number one could mistake for this one, written the same way."""
+    unit = Fraction(1, 10 ** _places(shown))
+    old = number(shown)
+    shifts = [s * unit for s in (1, 2, 10, 20, 100, 200, 1000) if s * unit <= max(old / 2, 2 * unit)][-5:]
+    near = [new for s in shifts for new in (old - s, old + s) if new > 0]
+    return _write(near[int(rng.integers(len(near)))], shown, "")
+
+
+def _rework(
+    text: str,
+    steps: Sequence[Step],
+    at: int,
+    tokens: tuple[Token, ...],
+    edits: dict[Span, str],
+    slip: Fraction,
+    strict: bool,
+) -> str | None:
+    """The text with step ``at`` done with other tokens, and everything after that worked out from there.
+    None if a number comes out implausible."""
+    results = {step.result: i for i, step in enumerate(steps)}
+    operands = {token.span for step in steps for token in step.tokens}
+    edits = dict(edits)
+    changed: dict[Fraction, Fraction] = {}
+    for match in NUMBER.finditer(text):
+        span, old = match.span(), number(match[0])
+        i = results.get(span, -1)
+        if i < at:
+            if old in changed:
+                edits[span] = _write(changed[old], match[0], text)
+            continue
+        was = steps[i].tokens
+        now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
+        if i != at and now == was:
+            changed.pop(old, None)  # from here on, the old value is this one
+            continue
+        new = _value(now)
+        if new is None:
+            return None
+        new += slip if i == at else 0
+        if _value(was) != old:  # the solution rounds here
+            new = Fraction(round(new, _places(match[0])))
+        if new <= 0 or (new * 100).denominator > 1:
+            return None
+        if strict and (old.denominator == 1 < new.denominator or not old / 10 < new < old * 10):
+            return None
+        changed.pop(old, None)
+        if new == old:
+            continue
+        changed[old] = new
+        edits[span] = _write(new, match[0], text)
+        line = text.rfind("\n", 0, span[0]) + 1
+        for earlier in NUMBER.finditer(text, line, span[0]):  # "he needs 12 of them, as 3 * 4 = 12"
+            if number(earlier[0]) == old and earlier.span() not in operands and earlier.span() not in results:
+                edits[earlier.span()] = _write(new, earlier[0], text)
+    return _apply(text, edits)
+
+
+def _other_answer(text: str, answer: str, rng: np.random.Generator) -> str:
+    body, mark, tail = text.rpartition("####")
+    shown = NUMBER.search(tail)
+    other = _near(shown[0], rng)
+    line = body.rstrip().rfind("\n") + 1
+    edits = {
+        match.span(): _write(number(other), match[0], text)
+        for match in NUMBER.finditer(text, line)
+        if number(match[0]) == number(shown[0])
+    }
+    return _apply(text, edits)
+
+
+def _apply(text: str, edits: Mapping[Span, str]) -> str:
+    pieces, at = [], 0
+    for (start, end), new in sorted(edits.items()):
+        pieces += [text[at:start], new]
+        at = end
+    return "".join(pieces) + text[at:]
+
+
+def _places(shown: str) -> int:
+    return len(shown.partition(".")[2])
+
+
+def _write(value: Fraction, like: str, text: str) -> str:
+    """The number as ``like`` is written: its decimals (more where needed), and commas where it has them or,
+    being too short to tell, where the text has them."""
+    places = _places(like)
+    while (value * 10**places).denominator > 1 and places < 6:
+        places += 1
+    short = len(like.partition(".")[0]) < 4
+    comma = "," if "," in like or (short and re.search(r"\d,\d{3}", text)) else ""
+    written = format(Decimal(value.numerator) / Decimal(value.denominator), f"{comma}.{places}f")
+    return written.removeprefix("0") if like.startswith(".") else written
