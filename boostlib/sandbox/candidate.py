@@ -18,7 +18,7 @@ import types
 
 import codec
 
-_MINE = ("kernel", "codec", "candidate", "judge", "helper")
+_MINE = ("kernel", "codec", "candidate", "peer", "judge")
 
 
 def _next(iterator: object) -> list:
@@ -62,6 +62,7 @@ class Candidate:
     def serve_quietly(self) -> None:
         """Serve until the judge is gone."""
         try:
+            codec.send(self.sock, ["ready"])
             self.serve()
         except (EOFError, OSError):
             pass

@@ -39,7 +39,8 @@ GRACE = 1.0  # seconds a judge has beyond the check's timeout before it is kille
 
 def prepare(level: str) -> judge.Place:
     """Take this process to ``level``. Raises OSError naming the step that the machine refused."""
-    readable = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+    library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+    readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
     null = os.open("/dev/null", os.O_RDWR)
     proc, folder = -1, "/tmp"
     uid, gid = os.getuid(), os.getgid()
@@ -51,7 +52,7 @@ def prepare(level: str) -> judge.Place:
             kernel.unshare(kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID, "unshare user, mount, pid")
             kernel.map_user(proc, uid, gid)
         become_first()
-        kernel.jail(readable)
+        kernel.jail(library)
     if level != "none":
         kernel.drop_user()
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)

@@ -204,20 +204,19 @@ def seccomp(name: str) -> None:
         prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(head))
 
 
-def landlock(readable: list[str], writable: str) -> bool:
-    """Where the mount namespace is missing: reads only below ``readable``, writes only below ``writable``, no
-    TCP, no signals out. Returns False where the kernel has no Landlock. (docs.kernel.org, Landlock)"""
+def landlock(readable: list[int], writable: str) -> None:
+    """Where there is no mount namespace: reads only below ``readable`` (open directories), writes only below
+    ``writable``, no TCP, no signals out. Does nothing where the kernel has no Landlock (docs.kernel.org, Landlock)."""
     abi = _libc.syscall(444, None, 0, 1)
     if abi < 1:
-        return False
+        return
     files = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
     attributes = struct.pack("QQQ", files, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     attributes = attributes[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     rules = _call("landlock", "syscall", 444, attributes, ctypes.c_size_t(len(attributes)), 0)
-    for path, rights in [(p, 0b1101) for p in readable] + [(writable, files), ("/dev/null", files & 0x4006)]:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    own, null = (os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (writable, "/dev/null"))
+    for fd, rights in [(fd, 0b1101) for fd in readable] + [(own, files), (null, files & 0x4006)]:
         _call("landlock", "syscall", 445, rules, 1, struct.pack("=Qi", rights, fd), 0)
-        os.close(fd)
     _call("landlock", "syscall", 446, rules, 0)
-    os.close(rules)
-    return True
+    for fd in (own, null, rules):
+        os.close(fd)
