@@ -83,7 +83,8 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
     equals = re.compile(r"=\s*[$\u20ac\u00a3]?\s*$").search(text, line, result.start())
     if equals is None:
         return None
-    start = max(line, text.rfind("=", line, equals.start()) + 1)
+    bullet = re.compile(r"\s*[-*\u2022]\s").match(text, line)
+    start = max(bullet.end() if bullet else line, text.rfind("=", line, equals.start()) + 1)
     numbers = list(NUMBER.finditer(text, start, equals.start()))[-_LONGEST:]
     for first in range(len(numbers) - 1):
         begin = numbers[first].start()
@@ -94,6 +95,10 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
         tokens = _tokens(text[begin : equals.start()], begin)
         if _agrees(tokens, result[0]):
             return tokens
+        if text.startswith("%", result.end()):  # 1 / 4 = 25%
+            tokens = (Token("("), *tokens, Token(")"), Token("*"), Token(Fraction(100)))
+            if _agrees(tokens, result[0]):
+                return tokens
     return None
 
 
@@ -110,6 +115,8 @@ def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
         if item == "%":
             tokens += [Token("/"), Token(Fraction(100))]
         else:
+            if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):
+                tokens.append(Token("*"))  # 2(3+4)
             tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
     return tuple(tokens)
 
@@ -202,8 +209,9 @@ def _mistake(
 
 def _near(shown: str, rng: np.random.Generator) -> str:
     """A number one could mistake for this one, written the same way."""
-    unit = Fraction(1, 10 ** _places(shown))
     old = number(shown)
+    zeros = len(shown) - len(shown.rstrip("0")) if old.denominator == 1 and "." not in shown else 0
+    unit = Fraction(10) ** (max(zeros - 1, 0) - _places(shown))  # a round number is mistaken for another one
     shifts = [s * unit for s in (1, 2, 10, 20, 100, 200, 1000) if s * unit <= max(old / 2, 2 * unit)][-5:]
     near = [new for s in shifts for new in (old - s, old + s) if new > 0]
     return _write(near[int(rng.integers(len(near)))], shown, "")
