@@ -5,7 +5,7 @@ NOTEBOOK ?= all
 BIN       = .venv/bin
 TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CPU index; see the README
 
-.PHONY: figures test lab record lock clean-env
+.PHONY: figures test lab record lock
 figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
 	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
 
@@ -18,6 +18,9 @@ lab: .venv/ready      ## JupyterLab on the notebooks, with the right kernel
 
 record: .venv/ready   ## copy the small tables of finished runs beside the executed notebooks
 	$(BIN)/boostlib record --profile $(PROFILE)
+
+lock: .venv/ready     ## after a change in pyproject.toml: requirements.lock and environment.yml
+	$(BIN)/pip install -q uv && PATH=$(BIN):$$PATH $(BIN)/python tools/lock.py
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -172,8 +172,8 @@ def _finish(futures: list, loops: dict[tuple, Loop], progress) -> None:
         done, pending = wait(pending, timeout=2, return_when=FIRST_COMPLETED)
         for future in done:
             future.result()
-        progress.n = sum((one.at(t) / name).exists() for one in loops.values() for t, name in _marks(one))
-        progress.refresh()
+        there = sum((one.at(t) / name).exists() for one in loops.values() for t, name in _marks(one))
+        progress.update(there - progress.n)
 
 
 def _marks(one: Loop) -> list[tuple[int, str]]:
