@@ -1,13 +1,12 @@
 """How a budget of weak labels is spent over the prompts of one round.
 
-A policy maps (statistics, budget, rng) to label counts, one a prompt. It spends the budget exactly, to the
-last label, or not at all (all zeros) where no prompt qualifies. It sees what the filter accepted, never
-whether that was right; ``oracle`` alone reads the true chances. A new policy is one function with the same
-signature.
+A policy maps (statistics, budget, rng) to label counts, one a prompt. It spends the budget exactly, to the last label,
+or not at all (all zeros) where no prompt qualifies. It sees what the filter accepted, never whether that was right;
+``oracle`` alone reads the true chances. A new policy is one function with the same signature.
 
-Not covered: asking the labeler (labelers), training on what it says (boosting). A budget counts labels asked
-for, right or wrong; ``cost`` steers ``bandit`` and ``oracle``, which seek the most per unit of cost, and is
-otherwise only reported.
+Not covered: asking the labeler (labelers), training on what it says (boosting). A budget counts labels asked for, right
+or wrong; ``cost`` steers ``bandit`` and ``oracle``, which seek the most per unit of cost, and is otherwise only
+reported.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from numpy.typing import ArrayLike
 class Statistics:
     """What is known of n prompts when the labels of round R (R >= 1 rounds sampled so far) are allocated.
 
-    accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round;
-    labels, labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; cost: (n,) of
-    one label, None: all equal; p: (n,) true chance of a right response, for ``oracle`` only. Raises
-    ValueError on shapes or counts that cannot be.
+    accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round; labels,
+    labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; cost: (n,) of one label, None:
+    all equal; p: (n,) true chance of a right response, for ``oracle`` only. Raises ValueError on shapes or counts that
+    cannot be.
     """
 
     accepted: np.ndarray
@@ -48,9 +47,7 @@ class Statistics:
         for name in ("labels", "labels_accepted"):
             if getattr(self, name).shape != (rounds - 1, n):
                 shape = getattr(self, name).shape
-                raise ValueError(
-                    f"{name} has shape {shape}: {(rounds - 1, n)} goes with accepted {(rounds, n)}"
-                )
+                raise ValueError(f"{name} has shape {shape}: {(rounds - 1, n)} goes with accepted {(rounds, n)}")
         if (self.accepted > self.k).any():
             raise ValueError(f"accepted reaches {self.accepted.max()}, above k = {self.k} responses a prompt")
         if (self.labels_accepted > self.labels).any():
@@ -63,9 +60,7 @@ class Statistics:
                 raise ValueError(f"{name} has shape {value.shape}: one number a prompt is needed, {(n,)}")
             inside = (value >= low) & (value <= high) & np.isfinite(value) & ((value > 0) | (name == "p"))
             if not inside.all():
-                raise ValueError(
-                    f"{name} must be {'in [0, 1]' if name == 'p' else 'positive'} at every prompt"
-                )
+                raise ValueError(f"{name} must be {'in [0, 1]' if name == 'p' else 'positive'} at every prompt")
             object.__setattr__(self, name, value)
 
     @property
@@ -98,9 +93,9 @@ def _counts(value: ArrayLike, name: str) -> np.ndarray:
 def share(weights: ArrayLike, budget: int, rng: np.random.Generator) -> np.ndarray:
     """Split a budget over prompts in proportion to weights (n,) >= 0: int counts (n,) that sum to the budget.
 
-    Each count is its exact quota rounded down or up, at random and with the quota as its mean (systematic
-    sampling of the remainders in random order), so small budgets are not all drawn to the largest weight. All
-    zeros if no weight is positive.
+    Each count is its exact quota rounded down or up, at random and with the quota as its mean (systematic sampling of
+    the remainders in random order), so small budgets are not all drawn to the largest weight. All zeros if no weight is
+    positive.
     """
     weights = np.asarray(weights, dtype=float)
     counts = np.zeros(len(weights), dtype=np.int64)
@@ -128,17 +123,15 @@ def hard(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.nd
 
 
 def random_subset(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """Evenly over as many prompts as P- has, drawn at random: the concentration of ``hard`` without its
-    aim.
-    """
+    """Evenly over as many prompts as P- has, drawn at random: the concentration of ``hard`` without its aim."""
     chosen = np.zeros(statistics.n, dtype=bool)
     chosen[rng.choice(statistics.n, size=int(statistics.failed.sum()), replace=False)] = True
     return share(chosen, budget, rng)
 
 
 def prop2diff(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """In proportion to this round's failure rate (after DART-Math's Prop2Diff, which sets the number of
-    correct responses so).
+    """In proportion to this round's failure rate (after DART-Math's Prop2Diff, which sets the number of correct
+    responses so).
     """
     return share(1 - statistics.pass_rate, budget, rng)
 
@@ -146,9 +139,9 @@ def prop2diff(statistics: Statistics, budget: int, rng: np.random.Generator) -> 
 def uniform_until_solved(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
     """Towards an equal number of accepted responses for every prompt (after DART-Math's Uniform).
 
-    Counts what each prompt has so far, own responses and labels over all rounds, then fills up from the
-    bottom to the level that the budget reaches; a label counts as its chance of acceptance at that prompt,
-    (accepted + 1) / (asked + 2).
+    Counts what each prompt has so far, own responses and labels over all rounds, then fills up from the bottom to the
+    level that the budget reaches; a label counts as its chance of acceptance at that prompt, (accepted + 1) / (asked +
+    2).
     """
     have = (statistics.accepted.sum(0) + statistics.labels_accepted.sum(0)).astype(float)
     per_accepted = (statistics.labels.sum(0) + 2) / (statistics.labels_accepted.sum(0) + 1)  # labels for one
@@ -160,9 +153,7 @@ def uniform_until_solved(statistics: Statistics, budget: int, rng: np.random.Gen
     return share(np.maximum(level - have, 0) * per_accepted, budget, rng)
 
 
-def frontier(
-    statistics: Statistics, budget: int, rng: np.random.Generator, target: float = 0.5
-) -> np.ndarray:
+def frontier(statistics: Statistics, budget: int, rng: np.random.Generator, target: float = 0.5) -> np.ndarray:
     """Where the pass rate is near a target in (0, 1): learnable, not hopeless.
 
     The weight falls linearly from 1 at the target to 0 at pass rates 0 and 1, which get nothing.
@@ -176,8 +167,8 @@ def frontier(
 def boost(statistics: Statistics, budget: int, rng: np.random.Generator, factor: float = 2.0) -> np.ndarray:
     """In proportion to weights multiplied by ``factor`` in each round in which the prompt failed.
 
-    AdaBoost's own factor, (1 - error) / error, is below 1 while more than half of the prompts fail, as they
-    do at first here; a fixed one (multiplicative weights) keeps the order.
+    AdaBoost's own factor, (1 - error) / error, is below 1 while more than half of the prompts fail, as they do at first
+    here; a fixed one (multiplicative weights) keeps the order.
     """
     if not factor > 0:
         raise ValueError(f"factor is {factor}: a positive number is needed")
@@ -186,12 +177,11 @@ def boost(statistics: Statistics, budget: int, rng: np.random.Generator, factor:
 
 
 def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """Thompson sampling on the chance that a label helps: it is accepted, where the model's own response is
-    not.
+    """Thompson sampling on the chance that a label helps: it is accepted, where the model's own response is not.
 
-    Multiple plays: in each, both chances of every prompt are drawn from their Beta posteriors, and the
-    sixteenth of the prompts with the largest product per unit of cost get one label. The label's prior has
-    the strength of two labels and the mean of all prompts.
+    Multiple plays: in each, both chances of every prompt are drawn from their Beta posteriors, and the sixteenth of the
+    prompts with the largest product per unit of cost get one label. The label's prior has the strength of two labels
+    and the mean of all prompts.
     """
     if not statistics.n:
         return np.zeros(0, dtype=np.int64)
@@ -220,12 +210,12 @@ def oracle(
 ) -> np.ndarray:
     """The most expected one-step gain in true accuracy per unit of cost, label by label: an upper reference.
 
-    In the theory's tabular learner a prompt with A accepted responses, each right with chance r (r = p where
-    A = 0: no data keeps p), moves with m labels by (q - r) E[L / (A + L)], L ~ Binomial(m, s): s is the
-    chance that a label is kept and q that a kept one is right. The gain is concave in m, so spending greedily
-    is optimal. Own responses and labels weigh alike here. What exceeds any gain is spread evenly over the
-    prompts that gain. Set beta (a number or (n,)), the gammas and ``filtered`` (weak data variant (A)) to
-    those of the run, with functools.partial. Raises ValueError where ``statistics.p`` is missing.
+    In the theory's tabular learner a prompt with A accepted responses, each right with chance r (r = p where A = 0: no
+    data keeps p), moves with m labels by (q - r) E[L / (A + L)], L ~ Binomial(m, s): s is the chance that a label is
+    kept and q that a kept one is right. The gain is concave in m, so spending greedily is optimal. Own responses and
+    labels weigh alike here. What exceeds any gain is spread evenly over the prompts that gain. Set beta (a number or
+    (n,)), the gammas and ``filtered`` (weak data variant (A)) to those of the run, with functools.partial. Raises
+    ValueError where ``statistics.p`` is missing.
     """
     if statistics.p is None:
         raise ValueError("oracle needs statistics.p, the true chance of a right response at each prompt")
@@ -239,17 +229,14 @@ def oracle(
     cost = np.ones(statistics.n) if statistics.cost is None else statistics.cost
     gains = np.flatnonzero((lift > 0) & (kept > 0))
 
-    # E[L / (A + L)] grows by s E_t[(1 - t) (1 - s + s t)^m] with the next label, t ~ Beta(A, 1) (t = 0 where
-    # A = 0): by quadrature
+    # E[L / (A + L)] grows by s E_t[(1 - t) (1 - s + s t)^m] with the next label, t ~ Beta(A, 1) (t = 0 where A = 0): by
+    # quadrature
     t, width = np.polynomial.legendre.leggauss(24)
     t, a = np.append(0.0, (t + 1) / 2), own[gains, None]
     density = np.where(a > 0, a * t ** np.maximum(a - 1.0, 0) * np.append(0.0, width / 2), t == 0)
     state = density * (1 - t) * (lift * kept / cost)[gains, None]
     step = 1 - kept[gains, None] * (1 - t)
-    heap = [
-        (-gain, tie, i)
-        for i, (gain, tie) in enumerate(zip(state.sum(1), rng.random(len(gains)), strict=True))
-    ]
+    heap = [(-gain, tie, i) for i, (gain, tie) in enumerate(zip(state.sum(1), rng.random(len(gains)), strict=True))]
     heapq.heapify(heap)
     counts = np.zeros(statistics.n, dtype=np.int64)
     left = budget
@@ -282,13 +269,11 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def allocate(
-    policy: str | Policy, statistics: Statistics, budget: int, rng: np.random.Generator
-) -> np.ndarray:
+def allocate(policy: str | Policy, statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
     """Label counts (n,) by a policy of ``POLICIES``, or one of the user's own, held to the rules.
 
-    Raises ValueError on an unknown name, a negative budget, or a policy that does not spend exactly the
-    budget or nothing.
+    Raises ValueError on an unknown name, a negative budget, or a policy that does not spend exactly the budget or
+    nothing.
     """
     if isinstance(policy, str):
         if policy not in POLICIES:
@@ -302,7 +287,5 @@ def allocate(
             f"the policy returned shape {counts.shape}: one whole number a prompt, none negative, is needed"
         )
     if counts.sum() not in (0, budget):
-        raise ValueError(
-            f"the policy spends {counts.sum()} of a budget of {budget} labels: all of it or none"
-        )
+        raise ValueError(f"the policy spends {counts.sum()} of a budget of {budget} labels: all of it or none")
     return counts.astype(np.int64)

@@ -1,8 +1,8 @@
 """One style, one colour an arm everywhere, one function a figure: data frame in, Figure out.
 
-Bands and whiskers are t intervals over seeds; where an arm has one seed, Wilson intervals over the prompts,
-and a line under the figure says so. ``save`` writes PNG, PDF and CSV with the hash of the manifest that made
-them, the same bytes for the same data.
+Bands and whiskers are t intervals over seeds; where an arm has one seed, Wilson intervals over the prompts, and a line
+under the figure says so. ``save`` writes PNG, PDF and CSV with the hash of the manifest that made them, the same bytes
+for the same data.
 
 Not covered: where the tables come from (runs, boosting), which figure belongs in which notebook.
 """
@@ -97,8 +97,8 @@ def style() -> None:
 def save(fig: Figure, name: str, data: pd.DataFrame, manifest_hash: str, folder: str | Path = "figures") -> list[Path]:
     """Write folder/name.png, .pdf and .csv, each whole or not at all; returns the three paths.
 
-    The manifest's hash is PNG text "Manifest", a PDF keyword and the CSV's last column. No date or version
-    goes in: the same figure and data give the same bytes.
+    The manifest's hash is PNG text "Manifest", a PDF keyword and the CSV's last column. No date or version goes in: the
+    same figure and data give the same bytes.
     """
     if not manifest_hash:
         raise ValueError("manifest_hash is empty: pass the hash of the manifest whose run made the data")
@@ -123,11 +123,9 @@ def save(fig: Figure, name: str, data: pd.DataFrame, manifest_hash: str, folder:
 
 
 def summarise(table: pd.DataFrame, value: str, by: Sequence[str], n: str | None = None) -> pd.DataFrame:
-    """Mean and 95% interval of a column over the rows (seeds) of each group: columns by, mean, low, high,
-    seeds.
+    """Mean and 95% interval of a column over the rows (seeds) of each group: columns by, mean, low, high, seeds.
 
-    One seed has no t interval; where ``n`` names the column with the number of prompts its Wilson interval
-    stands in.
+    One seed has no t interval; where ``n`` names the column with the number of prompts its Wilson interval stands in.
     """
     rows = []
     for key, group in table.dropna(subset=[value]).groupby(list(by), sort=False):
@@ -140,11 +138,10 @@ def summarise(table: pd.DataFrame, value: str, by: Sequence[str], n: str | None 
 
 
 def by_round(table: pd.DataFrame, title: str = "") -> Figure:
-    """The paper's figure from a round table (one row per arm, seed, round; columns as ``boost`` returns
-    them).
+    """The paper's figure from a round table (one row per arm, seed, round; columns as ``boost`` returns them).
 
-    Left: test accuracy by arm. Right, a panel an arm: train accuracy@1 solid, accuracy@k stacked above it in
-    a lighter tone.
+    Left: test accuracy by arm. Right, a panel an arm: train accuracy@1 solid, accuracy@k stacked above it in a lighter
+    tone.
     """
     arms = _arms(table)
     fig = Figure(figsize=(PAGE, 3.1), layout="constrained")
@@ -183,8 +180,8 @@ def by_round(table: pd.DataFrame, title: str = "") -> Figure:
 def accuracy_by_level(table: pd.DataFrame) -> Figure:
     """Test accuracy over rounds, a panel per level of difficulty, one line an arm.
 
-    ``table`` has one row per arm, seed, round and level: columns arm, seed, round, level, accuracy, n
-    (problems of that level).
+    ``table`` has one row per arm, seed, round and level: columns arm, seed, round, level, accuracy, n (problems of that
+    level).
     """
     arms, levels = _arms(table), sorted(table["level"].unique())
     columns = min(len(levels), min((4, 3), key=lambda c: -len(levels) % c))
@@ -219,11 +216,10 @@ def curves(
     colours: Mapping[str, str] = COLOURS,
     words: Mapping[str, str] = ARMS,
 ) -> pd.DataFrame:
-    """One line per value of ``by``: the mean of y over seeds at each x, its 95% band, its name at its end;
-    returns what was drawn.
+    """One line per value of ``by``: the mean of y over seeds at each x, its 95% band, its name at its end; returns what
+    was drawn.
 
-    A name without a colour in ``colours`` raises ValueError; names are put into ``words`` where they have
-    some.
+    A name without a colour in ``colours`` raises ValueError; names are put into ``words`` where they have some.
     """
     names = [name for name in colours if name in set(table[by])]
     if unknown := set(table[by]) - set(names):
@@ -257,8 +253,7 @@ def curves(
 def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Name lines at their right ends, (x, y, text, colour) each, moved apart just enough that none overlap.
 
-    The least sum of squared moves with the order kept: blocks of labels that touch share the mean of their
-    wishes.
+    The least sum of squared moves with the order kept: blocks of labels that touch share the mean of their wishes.
     """
     size = 7.5
     fig = ax.get_figure(root=True)
@@ -302,9 +297,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
 
 
 def key_line(fig: Figure, names: Mapping[str, str]) -> None:
-    """The names (text -> colour) in one line above the panels, each in its colour: a key where line ends
-    have no room.
-    """
+    """The names (text -> colour) in one line above the panels, each in its colour: a key where line ends have no room."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=colour, lw=2) for colour in names.values()]

@@ -1,9 +1,8 @@
 """Points with intervals, and comparisons that may end in "no difference resolved".
 
-Two sources of chance are kept apart. Across seeds (training and sampling anew) a paired t on the differences
-by seed is used: a bootstrap of three seeds cannot cover. Within one seed a bootstrap over prompts says what
-other prompts would change, given that seed; it is labelled so. Every random function takes its generator and
-draws from nothing else.
+Two sources of chance are kept apart. Across seeds (training and sampling anew) a paired t on the differences by seed is
+used: a bootstrap of three seeds cannot cover. Within one seed a bootstrap over prompts says what other prompts would
+change, given that seed; it is labelled so. Every random function takes its generator and draws from nothing else.
 
 Not covered: unequal variances of many tasks pooled, Bayesian models, the law of p_0 (calibrate).
 """
@@ -25,8 +24,8 @@ UNRESOLVED = "no difference resolved"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval (low, high; NaN where there is none), the number of units and what must be
-    said beside it.
+    """A value with its interval (low, high; NaN where there is none), the number of units and what must be said beside
+    it.
     """
 
     value: float
@@ -42,9 +41,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a,
-    and the units (seeds or prompts) at which a difference of this size would be resolved with the asked power
-    (None: already, or it cannot be said)."""
+    """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a, and the
+    units (seeds or prompts) at which a difference of this size would be resolved with the asked power (None: already,
+    or it cannot be said)."""
 
     difference: float
     low: float
@@ -62,8 +61,8 @@ class Comparison:
 
 
 def pass_at_k(c: ArrayLike, n: int | ArrayLike, k: int) -> np.ndarray:
-    """Unbiased pass@k of each prompt from c right among n samples, 1 - C(n - c, k) / C(n, k); c, n broadcast,
-    the shape is kept.
+    """Unbiased pass@k of each prompt from c right among n samples, 1 - C(n - c, k) / C(n, k); c, n broadcast, the shape
+    is kept.
 
     Chen et al. 2021 (Codex), computed as a product, so no factorial overflows. Its interval over prompts:
     ``mean_interval`` of it. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
@@ -80,9 +79,7 @@ def pass_at_k(c: ArrayLike, n: int | ArrayLike, k: int) -> np.ndarray:
 
 
 def proportion(right: int, n: int, level: float = 0.95) -> Estimate:
-    """Share of right outcomes among n, with the Wilson interval (over prompts: given the seed, if they
-    come from one).
-    """
+    """Share of right outcomes among n, with the Wilson interval (over prompts: given the seed, if they come from one)."""
     from statsmodels.stats.proportion import proportion_confint
 
     if not 0 <= right <= n or n < 1:
@@ -92,9 +89,7 @@ def proportion(right: int, n: int, level: float = 0.95) -> Estimate:
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
-    """Mean of values (n,), one a seed (or one a prompt), with its t interval; one value has none, and the
-    note says so.
-    """
+    """Mean of values (n,), one a seed (or one a prompt), with its t interval; one value has none, and the note says so."""
     from scipy import stats
 
     values = _finite(values, "values")
@@ -108,9 +103,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
 def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, power: float = 0.8) -> Comparison:
     """a against b, both (seeds,) in the same order of seeds: a paired t on the differences by seed.
 
-    The verdict is "higher" or "lower" (a than b) where the interval excludes 0, else "no difference resolved"
-    with the number of seeds that would resolve a true difference of the observed size and spread with the
-    given power.
+    The verdict is "higher" or "lower" (a than b) where the interval excludes 0, else "no difference resolved" with the
+    number of seeds that would resolve a true difference of the observed size and spread with the given power.
     """
     from scipy import stats
 
@@ -138,8 +132,8 @@ def paired_prompts(
     level: float = 0.95,
     power: float = 0.8,
 ) -> Comparison:
-    """a against b within one seed: outcomes (prompts,) on the same prompts, 0/1 or shares; percentile
-    bootstrap over prompts.
+    """a against b within one seed: outcomes (prompts,) on the same prompts, 0/1 or shares; percentile bootstrap over
+    prompts.
 
     Conditional on the seed: it says nothing of what another training run would give, and its note says that.
     """
@@ -166,12 +160,11 @@ def paired_prompts(
 
 
 def probability_of_improvement(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Estimate:
-    """P(a run of a beats a run of b), ties half, over all pairs of seeds; a (seeds_a,), b (seeds_b,), not
-    paired.
+    """P(a run of a beats a run of b), ties half, over all pairs of seeds; a (seeds_a,), b (seeds_b,), not paired.
 
-    The quantity of rliable (Agarwal et al. 2021); the interval is Brunner and Munzel's, from statsmodels, cut
-    to [0, 1]. Below two seeds an arm, or where the arms do not overlap at all (no spread of ranks), there is
-    none, and the note says so.
+    The quantity of rliable (Agarwal et al. 2021); the interval is Brunner and Munzel's, from statsmodels, cut to [0,
+    1]. Below two seeds an arm, or where the arms do not overlap at all (no spread of ranks), there is none, and the
+    note says so.
     """
     from statsmodels.stats.nonparametric import rank_compare_2indep
 
@@ -207,13 +200,13 @@ def compare_arms(
     level: float = 0.95,
     by: str = "arm",
 ) -> pd.DataFrame:
-    """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: one row
-    an arm, to be printed.
+    """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: one row an arm, to
+    be printed.
 
-    ``table`` has columns ``by``, seed, round and ``metric``, one row each. Columns: mean, low, high (t over
-    that arm's seeds), difference, difference_low, difference_high, p, p_holm (over all arms here), verdict
-    (on p_holm), seeds (shared with the baseline), seeds_to_resolve, improvement (probability of), note.
-    Raises ValueError on missing columns, unknown baseline or round.
+    ``table`` has columns ``by``, seed, round and ``metric``, one row each. Columns: mean, low, high (t over that arm's
+    seeds), difference, difference_low, difference_high, p, p_holm (over all arms here), verdict (on p_holm), seeds
+    (shared with the baseline), seeds_to_resolve, improvement (probability of), note. Raises ValueError on missing
+    columns, unknown baseline or round.
     """
     import pandas as pd
 
@@ -296,8 +289,8 @@ def _verdict(p: float, mean: float, level: float) -> str:
 
 
 def _seeds_to_resolve(effect: float, n: int, level: float, power: float) -> int | None:
-    """Fewest pairs > n at which a paired t test has the power at a true effect (mean / standard deviation
-    of the differences).
+    """Fewest pairs > n at which a paired t test has the power at a true effect (mean / standard deviation of the
+    differences).
     """
     from scipy import stats
 
