@@ -12,6 +12,7 @@ figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with paperm
 test: .venv/ready     ## ruff, pytest, nbval
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/pytest
+	$(BIN)/pytest --nbval-lax --nbval-kernel-name boostlib --nbval-cell-timeout 600 notebooks
 
 lab: .venv/ready      ## JupyterLab on the notebooks, with the right kernel
 	$(BIN)/jupyter lab --notebook-dir=notebooks
