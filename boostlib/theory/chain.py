@@ -156,7 +156,9 @@ def forward(
     reached, ask, kept = rnd.step(states.reshape(-1, rnd.kinds))
     keep_mass = kept + ask * nothing[:, None]
     atom, mass = weights.astype(float).copy(), np.zeros((len(starts), ages * s))
-    block = max(1, 20_000 // len(laws)) if rnd.eta > 0 else rounds + 1
+    one = len(starts) == 1
+    distinct, which = (laws, slice(None)) if one else np.unique(laws, axis=0, return_inverse=True)
+    block = max(1, 20_000 // len(distinct)) if rnd.eta > 0 else rounds + 1
     for t in range(rounds + 1):
         now = rnd.age(laws, t)
         yield now, atom, states, mass.reshape(-1, ages, s)
@@ -164,13 +166,13 @@ def forward(
             return
         if rnd.eta > 0 and t % block == 0:  # evaluate many rounds at once: few, large array operations
             span = np.arange(t, min(t + block, rounds))
-            steps = rnd.step(rnd.age(laws[None], span[:, None, None]).reshape(-1, rnd.kinds))
-            steps = [part.reshape(len(span), len(laws), *part.shape[1:]) for part in steps]
+            steps = rnd.step(rnd.age(distinct[None], span[:, None, None]).reshape(-1, rnd.kinds))
+            steps = [part.reshape(len(span), len(distinct), *part.shape[1:]) for part in steps]
         elif t == 0:
-            steps = [part[None] for part in rnd.step(laws)]
-        from_atoms = [part[t % block if rnd.eta > 0 else 0] for part in steps]
+            steps = [part[None] for part in rnd.step(distinct)]
+        from_atoms = [part[t % block if rnd.eta > 0 else 0][which] for part in steps]
         used = min(t, ages) * s
-        if len(starts) == 1:
+        if one:
             entry = (atom @ from_atoms[0])[None]
         else:
             entry = np.add.reduceat(atom[:, None] * from_atoms[0], starts, axis=0)
