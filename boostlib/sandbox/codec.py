@@ -60,9 +60,9 @@ _WRITE: dict[type, Callable] = {
     fractions.Fraction: lambda v, rest: ["f", rest(v.numerator), rest(v.denominator)],
     datetime.datetime: lambda v, rest: ["T", datetime.datetime.isoformat(v)],
     datetime.date: lambda v, rest: ["D", datetime.date.isoformat(v)],
-    _Keys: lambda v, rest: ["k", *map(rest, v)],
-    _Values: lambda v, rest: ["v", *map(rest, v)],
-    _Items: lambda v, rest: ["e", *(x for pair in v for x in map(rest, pair))],
+    _Keys: lambda v, rest: ["K", *map(rest, v)],
+    _Values: lambda v, rest: ["V", *map(rest, v)],
+    _Items: lambda v, rest: ["E", *(x for pair in v for x in map(rest, pair))],
 }
 # A subclass's content as its plain base holds it, past any method it overrides.
 _PLAIN: dict[type, Callable] = {
@@ -111,9 +111,9 @@ _READ: dict[str, Callable] = {
     "I": iter,
     "r": lambda items: range(*items),
     "f": lambda items: fractions.Fraction(*items),
-    "k": lambda items: dict.fromkeys(items).keys(),
-    "v": lambda items: dict(enumerate(items)).values(),
-    "e": lambda items: _dict(items).items(),
+    "K": lambda items: dict.fromkeys(items).keys(),
+    "V": lambda items: dict(enumerate(items)).values(),
+    "E": lambda items: _dict(items).items(),
 }
 _READ_TEXT: dict[str, Callable] = {  # content that is text, not values
     "i": lambda text: int(text, 16),

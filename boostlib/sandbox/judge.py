@@ -149,6 +149,7 @@ class Place:
 
     def confine(self, channel: int, seconds: float) -> None:
         """What holds for the candidate alone: its three files and its channel, its folder, its limits."""
+        os.setsid()  # or a signal to its process group would reach us
         os.chdir(self.folder)
         if self.level == "process":
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
