@@ -54,7 +54,7 @@ def check(
     ``allow`` names the least level of isolation accepted (see ``level``). Raises ValueError for tests or a
     setup that are no Python, Unavailable where the machine grants less than ``allow``.
     """
-    return check_many([(program, list(tests), setup, timeout)], allow=allow)[0]
+    return check_many([(program, tests, setup, timeout)], allow=allow)[0]
 
 
 def check_many(

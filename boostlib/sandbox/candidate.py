@@ -12,6 +12,7 @@ import builtins
 import importlib
 import operator
 import os
+import random
 import socket
 import sys
 import types
@@ -98,6 +99,7 @@ class Candidate:
             code = compile(program, "<program>", "exec")
         except Exception as e:  # also null bytes, lone surrogates, nesting too deep for the parser
             raise e if isinstance(e, SyntaxError) else SyntaxError(f"{type(e).__name__}: {e}") from None
+        random.seed(0)  # forking reseeds; a verdict must be the same in every run
         exec(code, self.module.__dict__)
         exec(compile(setup, "<setup>", "exec"), self.module.__dict__)
 

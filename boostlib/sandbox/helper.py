@@ -55,6 +55,7 @@ def prepare(level: str) -> judge.Place:
         kernel.jail(library)
     if level != "none":
         kernel.drop_user()
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user would have cleared it
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         uid, gid = os.getuid(), os.getgid()
         kernel.seccomp("helper")
@@ -87,7 +88,6 @@ def become_first() -> None:
     if pid:
         os.closerange(0, 1 << 16)
         os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def descendants() -> list[int]:
@@ -155,7 +155,6 @@ def main() -> None:
     level = sys.argv[2]
     for name in WARM.split():
         __import__(name)
-    sys.modules["random"].seed(0)  # a program's verdict is the same in every run
     os.environ.clear()
     try:
         rehearse()

@@ -111,10 +111,11 @@ class Pool:
         with self.lock:
             if self.owner != os.getpid():
                 self.idle, self.owner = [], os.getpid()
-            for helper in self.idle:
-                if helper.level == level:
-                    self.idle.remove(helper)
+            for helper in [h for h in self.idle if h.level == level]:
+                self.idle.remove(helper)
+                if helper.process.poll() is None:
                     return helper
+                helper.close()
         return Helper(level)
 
     def give_back(self, helper: Helper) -> None:
