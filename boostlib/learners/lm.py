@@ -167,8 +167,6 @@ class LMLearner:
         rows = training.encode(self.tokenizer, examples)
         training.check_head(self.model)
         self._changed()
-        if self.device.type == "cpu":
-            torch.use_deterministic_algorithms(True, warn_only=True)
         model = self._adapted() if self.lora_rank else self.model
         if self.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -298,7 +296,7 @@ def load_learner(
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "tiny":
-        shape = {k: options.pop(k) for k in ("hidden", "layers", "heads", "key_heads", "intermediate", "positions")
+        shape = {k: options.pop(k) for k in ("hidden", "layers", "heads", "key_heads", "intermediate", "positions", "init", "theta")
                  if k in options}  # fmt: skip
         tokenizer = tiny.tokenizer(options.pop("alphabet", "arithmetic"))
         model = tiny.model(len(tokenizer), seed=seed, **shape)

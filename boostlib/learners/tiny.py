@@ -35,19 +35,21 @@ def tokenizer(alphabet: str = "arithmetic"):
 def model(
     vocabulary: int,
     *,
-    hidden: int = 128,
-    layers: int = 4,
+    hidden: int = 96,
+    layers: int = 3,
     heads: int = 4,
     key_heads: int = 1,
     intermediate: int | None = None,
     positions: int = 512,
     seed: int = 0,
-    init: float = 0.02,
-    theta: float = 10000.0,
+    init: float = 0.08,
+    theta: float = 100.0,
 ):
     """A Llama with random weights from ``seed``: about ``12 * layers * hidden**2`` parameters, embeddings tied.
 
     One key head for all query heads by default: sampling is then one matrix product a row instead of ``heads``.
+    ``init`` (standard deviation of the first weights) and ``theta`` (longest wavelength of the rotary positions) suit
+    the small width and short texts: with Llama's 0.02 and 10,000 the loss after 700 steps is 0.33 instead of 0.25.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -79,7 +81,7 @@ def pretrain(
     pairs: Sequence[tuple[str, str]],
     *,
     steps: int,
-    batch_size: int = 128,
+    batch_size: int = 32,
     lr: float = 3e-3,
     seed: int = 0,
     schedule: str = "cosine",
@@ -97,7 +99,7 @@ def pretrained(
     *,
     cache: str | Path,
     steps: int,
-    batch_size: int = 128,
+    batch_size: int = 32,
     lr: float = 3e-3,
     seed: int = 0,
     show: bool = True,
