@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -54,6 +54,7 @@ POLICY_COLOURS = {  # hard and uniform are the arms of those names
     "oracle": "#000000",
 }
 COLOURS = ARM_COLOURS | POLICY_COLOURS
+SPARE = ("#7a5c00", "#00687a", "#d17ea8", "#9a9a9a", "#5b3a29", "#6a8f00", "#c9a227")  # for arms of the user's own
 PERCENT = PercentFormatter(1, decimals=0, symbol="")
 PAGE = 6.75  # inches across a page of text; half a page is PAGE by about half of that
 
@@ -143,7 +144,7 @@ def by_round(table: pd.DataFrame, title: str = "") -> Figure:
     Left: test accuracy by arm. Right, a panel an arm: train accuracy@1 solid, accuracy@k stacked above it in a lighter
     tone.
     """
-    arms = _arms(table)
+    arms = colours_of(table["arm"])
     fig = Figure(figsize=(PAGE, 3.1), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=[1.12, 1])
     columns = 2 if len(arms) > 1 else 1
@@ -153,15 +154,14 @@ def by_round(table: pd.DataFrame, title: str = "") -> Figure:
         for column in ("train_accuracy", "train_accuracy_at_k")
     }
     k = "/".join(str(int(k)) for k in sorted(table["k"].dropna().unique()))
-    for panel, arm in zip(panels.flat, arms, strict=False):
+    for panel, (arm, colour) in zip(panels.flat, arms.items(), strict=False):
         one, at_k = (part[part["arm"] == arm].set_index("round") for part in parts.values())
-        colour = COLOURS[arm]
         panel.bar(at_k.index, at_k["mean"], 0.8, color=lighter(colour), linewidth=0)
         panel.bar(one.index, one["mean"], 0.8, color=colour, linewidth=0)
         for part in (one, at_k):
             known = part.dropna(subset="low")
             panel.vlines(known.index, known["low"].clip(0), known["high"].clip(upper=1), color="#333333", lw=0.7)
-        panel.set_title(ARMS[arm], loc="left", color=colour, fontsize=8, pad=2)
+        panel.set_title(label_of(arm), loc="left", color=colour, fontsize=8, pad=2)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.yaxis.set_major_formatter(PERCENT)
     for panel in panels.flat[len(arms) :]:
@@ -183,14 +183,14 @@ def accuracy_by_level(table: pd.DataFrame) -> Figure:
     ``table`` has one row per arm, seed, round and level: columns arm, seed, round, level, accuracy, n (problems of that
     level).
     """
-    arms, levels = _arms(table), sorted(table["level"].unique())
+    levels = sorted(table["level"].unique())
     columns = min(len(levels), min((4, 3), key=lambda c: -len(levels) % c))
     rows = -(-len(levels) // columns)
     fig = Figure(figsize=(PAGE, 0.45 + 1.75 * rows), layout="constrained")
     panels = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for panel, level in zip(panels.flat, levels, strict=False):
         part = table[table["level"] == level]
-        curves(panel, part, "accuracy", n="n", ends=False)
+        curves(panel, part, "accuracy", n="n", ends=False, colours=colours_of(table["arm"]))
         panel.set_title(f"level {level}  ({int(part['n'].max())} problems)", loc="left", fontsize=8)
         panel.set_xlabel("")
     for place, panel in enumerate(panels.flat):
@@ -200,7 +200,7 @@ def accuracy_by_level(table: pd.DataFrame) -> Figure:
             panel.set_xlabel("round")
     panels[0, 0].set_ylim(bottom=0)
     fig.supylabel("test accuracy (% of problems)", fontsize=8)
-    key_line(fig, {ARMS[arm]: COLOURS[arm] for arm in arms})
+    key_line(fig, {label_of(arm): colour for arm, colour in colours_of(table["arm"]).items()})
     _footnote(fig, table.drop_duplicates(["arm", "seed"]))
     return fig
 
@@ -213,31 +213,28 @@ def curves(
     by: str = "arm",
     n: str | None = None,
     ends: bool = True,
-    colours: Mapping[str, str] = COLOURS,
-    words: Mapping[str, str] = ARMS,
+    colours: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """One line per value of ``by``: the mean of y over seeds at each x, its 95% band, its name at its end; returns what
     was drawn.
 
-    A name without a colour in ``colours`` raises ValueError; names are put into ``words`` where they have some.
+    ``colours``: name -> colour, in the order of drawing; None: ``colours_of`` the names.
     """
-    names = [name for name in colours if name in set(table[by])]
-    if unknown := set(table[by]) - set(names):
-        raise ValueError(f"no colour for {sorted(unknown)}; known: {', '.join(colours)}")
+    colours = colours_of(table[by]) if colours is None else colours
     drawn = summarise(table, y, [by, x], n).sort_values(x)
     floor = 0.0 if drawn["mean"].min() >= 0 else -np.inf  # a share's or a count's band ends at 0
     ceiling = 1.0 if "accuracy" in y else np.inf
-    for name in names:
+    for name, colour in colours.items():
         line = drawn[drawn[by] == name]
         ax.fill_between(
             line[x],
             line["low"].clip(floor),
             line["high"].clip(upper=ceiling),
-            color=colours[name],
+            color=colour,
             alpha=0.16,
             linewidth=0,
         )
-        ax.plot(line[x], line["mean"], color=colours[name], marker="o", markeredgewidth=0)
+        ax.plot(line[x], line["mean"], color=colour, marker="o", markeredgewidth=0)
     if "accuracy" in y:
         ax.yaxis.set_major_formatter(PERCENT)
     ax.set_xlabel(x)
@@ -246,7 +243,7 @@ def curves(
     if ends:
         ax.set_ylim(bottom=max(floor, ax.get_ylim()[0]))
         last = drawn.groupby(by).tail(1).set_index(by)
-        label_ends(ax, [(last[x][a], last["mean"][a], words.get(a, a.replace("_", " ")), colours[a]) for a in names])
+        label_ends(ax, [(last[x][a], last["mean"][a], label_of(a), c) for a, c in colours.items() if a in last.index])
     return drawn
 
 
@@ -314,16 +311,25 @@ def key_line(fig: Figure, names: Mapping[str, str]) -> None:
     )
 
 
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Name -> colour in the order of every figure: arms, policies, then others in order of appearance, in spare colours."""
+    names = list(dict.fromkeys(names))
+    others = [name for name in names if name not in COLOURS]
+    if len(others) > len(SPARE):
+        raise ValueError(
+            f"{len(others)} names without a colour ({', '.join(others)}): at most {len(SPARE)} can be told apart"
+        )
+    return {name: COLOURS[name] for name in COLOURS if name in names} | dict(zip(others, SPARE, strict=False))
+
+
+def label_of(name: str) -> str:
+    """What a figure calls an arm or policy."""
+    return ARMS.get(name, name.replace("_", " "))
+
+
 def lighter(colour: str, by: float = 0.6) -> tuple[float, ...]:
     """The colour moved towards white."""
     return tuple(by + (1 - by) * part for part in to_rgb(colour))
-
-
-def _arms(table: pd.DataFrame) -> list[str]:
-    present = set(table["arm"])
-    if unknown := present - set(ARMS):
-        raise ValueError(f"unknown arms {sorted(unknown)}; known: {', '.join(ARMS)}")
-    return [arm for arm in ARMS if arm in present]
 
 
 def _footnote(fig: Figure, table: pd.DataFrame) -> None:

@@ -113,12 +113,23 @@ def test_levels_get_a_panel_each_and_arms_one_colour():
     assert colours == {figures.ARM_COLOURS[arm] for arm in ("filter_only", "boosting")}
 
 
-def test_an_unknown_arm_is_named_and_the_known_listed():
-    table = round_table(arms=["boosting"]).assign(arm="boost")
-    with pytest.raises(ValueError, match="boost.*known: do_nothing, filter_only"):
-        figures.by_round(table)
-    with pytest.raises(ValueError, match="no colour for"):
-        figures.curves(None, table.assign(arm="mine"), "test_accuracy")
+def test_arms_of_the_users_own_are_drawn_in_spare_colours_after_the_known():
+    table = pd.concat([round_table(arms=["boosting"]).assign(arm="mine_too"), round_table(arms=["boosting"])])
+    assert list(figures.colours_of(table["arm"])) == ["boosting", "mine_too"]
+    notes, _ = names_at_ends(figures.by_round(table))
+    assert {note.get_text(): note.get_color() for note in notes} == {
+        "boosting": figures.ARM_COLOURS["boosting"],
+        "mine too": figures.SPARE[0],
+    }
+    with pytest.raises(ValueError, match="can be told apart"):
+        figures.colours_of([f"arm {i}" for i in range(20)])
+
+
+def test_known_arms_and_policies_all_have_a_colour():
+    from boostlib.allocation import POLICIES
+    from boostlib.settings import ARMS
+
+    assert list(figures.ARMS) == list(ARMS) and set(figures.COLOURS) >= set(ARMS) | set(POLICIES)
 
 
 # linear RGB as a dichromat sees it (Viénot, Brettel and Mollon 1999)
