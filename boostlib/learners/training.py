@@ -107,7 +107,7 @@ def train(
     response tokens of a batch. ``warmup`` is the share of steps with a rising rate.
 
     A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory.
-    Returns loss_first and loss_last (means over the first and last tenth of the steps), tokens (trained on: prompts
+    Returns loss, loss_first, loss_last (means over all, the first and the last tenth of the steps), tokens (prompts
     and responses), seconds. Deterministic on CPU at a fixed number of threads.
     """
     if schedule not in SCHEDULES:
@@ -139,6 +139,7 @@ def train(
     model.eval()
     tenth = max(1, steps // 10)
     return {
+        "loss": float(np.mean(losses)),
         "loss_first": float(np.mean(losses[:tenth])),
         "loss_last": float(np.mean(losses[-tenth:])),
         "tokens": int(lengths[np.concatenate(plan)].sum()),
@@ -149,14 +150,14 @@ def train(
 def encode(tokenizer, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
     """Token ids (prompt with the tokenizer's start token if it has one, response with the end token) of examples.
 
-    Raises ValueError for an empty training set, an empty prompt or response, or a weight that is not positive.
+    Raises ValueError for an empty training set, an empty prompt, or a weight that is not positive.
     """
     if not examples:
         raise ValueError("nothing to train on: the list of examples is empty")
     start = [tokenizer.bos_token_id] if getattr(tokenizer, "add_bos_token", False) else []
     for n, example in enumerate(examples):
-        if not example.response.strip() or not (example.prompt or start):
-            raise ValueError(f"example {n} has an empty {'prompt' if example.response.strip() else 'response'}")
+        if not (example.prompt or start):  # an empty response is one: the model may end at once
+            raise ValueError(f"example {n} has an empty prompt")
         if not 0 < example.weight < math.inf:
             raise ValueError(f"example {n} has weight {example.weight}: weights are positive")
     ids = tokenizer(
