@@ -6,6 +6,7 @@ Not covered: statistics of the result (stats), figures, running many loops side 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -235,6 +236,11 @@ class Loop:
     def place(self, t: int) -> Learner:
         """The learner with the weights of f_t, read only when something has to be computed with them."""
         if self._placed != t:
+            if t and not (self.at(t) / "model").exists():
+                raise RuntimeError(
+                    f"{self.at(t) / 'model'}, the checkpoint that round {t} goes on from, was removed; to compute "
+                    f"this seed anew, delete {self.folder} and start again"
+                )
             self.learner.load(None if t == 0 else self.at(t) / "model")
             self._placed = t
         return self.learner
@@ -313,16 +319,17 @@ class Loop:
         return runs.read_rows(path)
 
     def clock(self, t: int, what: str, start: float) -> None:
-        """Wall time of a step: a note beside the artefacts, no part of them."""
-        with open(self.folder / "times.jsonl", "a") as file:
+        """Wall time of a step: a note beside the artefacts, no part of them; a full disk stops at the next artefact."""
+        with contextlib.suppress(OSError), open(self.folder / "times.jsonl", "a") as file:
             file.write(json.dumps({"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}) + "\n")
 
     def seconds(self, t: int) -> dict:
-        path = self.folder / "times.jsonl"
-        rows = (
-            [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
-        )
-        return {"seconds": sum(row["seconds"] for row in rows if row["round"] == t)}
+        path, total = self.folder / "times.jsonl", 0.0
+        for line in path.read_text().splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError):  # a line that a killed process left half-written
+                row = json.loads(line)
+                total += row["seconds"] * (row["round"] == t)
+        return {"seconds": total}
 
     def bar(self, what: str, total: int, unit: str):
         name = f"{self.folder.parent.name.rpartition('-')[0]} seed {self.seed} {what}"

@@ -57,14 +57,18 @@ def _cannot_write(path: Path, error: OSError) -> OSError:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder. Raises OSError with the path."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -163,8 +167,8 @@ def open_run(root: str | Path, name: str, identity: dict) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
-    """One process a run folder. Raises RuntimeError at once where another holds it."""
+def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
+    """One process a run folder. Raises RuntimeError at once where another holds it; ``what`` names it for the reader."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +176,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise RuntimeError(
-            f"another process is working on {folder}; wait for it or stop it, then start again"
+            f"another process is working on {what or folder}; wait for it or stop it, then start again"
         ) from error
     except OSError as error:
         raise _cannot_write(folder, error) from error
@@ -180,6 +184,20 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def held(folder: str | Path) -> bool:
+    """Whether a process is at work in this run folder now. Reads only: makes no lock file."""
+    import fcntl
+
+    try:
+        with open(Path(folder) / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # filelock's own kind of lock
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def environment() -> dict:
