@@ -16,7 +16,9 @@ from pathlib import Path
 import torch
 
 from boostlib.learners import Example, Response, tiny, training
-from boostlib.learners.sampling import FAMILIES, Engine, Sample, generate_sampler
+from boostlib.learners.decoder import FAMILIES
+from boostlib.learners.fallback import generate_sampler
+from boostlib.learners.sampling import Engine, Sample
 
 BUILT_IN = ("tiny", "smollm2-135m")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
