@@ -54,7 +54,7 @@ def check(
     ``allow`` names the least level of isolation accepted (see ``level``). Raises ValueError for tests or a
     setup that are no Python, Unavailable where the machine grants less than ``allow``.
     """
-    return check_many([(program, tests, setup, timeout)], allow=allow)[0]
+    return _run(*_request(program, tests, setup, timeout), _granted(allow))
 
 
 def check_many(
@@ -76,17 +76,14 @@ def check_many(
         bar = tqdm(total=len(work), desc="checks", unit="check")
         progress = bar.update
 
-    def one(request: tuple[dict, float]) -> Verdict:
-        verdict = _run(*request, granted)
-        if progress:
-            progress(1)
-        return verdict
-
+    done = []
     try:
-        if workers <= 1 or len(work) <= 1:
-            return [one(w) for w in work]
-        with ThreadPoolExecutor(workers) as threads:
-            return list(threads.map(one, work))
+        with ThreadPoolExecutor(max(1, min(workers, len(work)))) as threads:
+            for verdict in threads.map(lambda w: _run(*w, granted), work):
+                done.append(verdict)
+                if progress:
+                    progress(1)
+        return done
     finally:
         if bar is not None:
             bar.close()
