@@ -20,12 +20,13 @@ import numpy as np
 from .. import sandbox
 from . import Problem, Task, mutate
 
-FLOOR, FACTOR = 3.0, 10.0  # a program may take max(FLOOR seconds, FACTOR times its reference)
+FLOOR, FACTOR = 3.0, 4.0  # a program may take max(FLOOR seconds, FACTOR times its reference)
 _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S)
 _TAGGED = re.compile(r"\[BEGIN\][ \t]*\n?(.*?)(?:\[DONE\]|\Z)", re.S)
 _CODE = re.compile(
     r"(?:def|class|async def) \w|import \w|from [\w.]+ import |@\w|#|\w+(?:, *\w+)* *=[^=]|(?:if|for|while|try|with)\b.*:"
 )
+_DEFINES = re.compile(r"^\s*(?:def|class)\b", re.M)
 _END = re.compile(r"\[DONE\]|^[ \t]*```", re.M)
 
 
@@ -36,8 +37,9 @@ def extract_code(response: str) -> str:
     if tagged:
         response = tagged[1]
     blocks = _FENCED.findall(response)
-    if blocks:
-        return next((b for b in blocks if re.search(r"^\s*(?:def|class)\b", b, re.M)), blocks[0])
+    defining = [b for b in blocks if _DEFINES.search(b)]
+    if defining or (blocks and not _DEFINES.search(response)):
+        return (defining or blocks)[0]
     end = _END.search(response)
     lines = (response[: end.start()] if end else response).strip("\n").split("\n")
     first = next((i for i, line in enumerate(lines) if _CODE.match(line)), 0)
