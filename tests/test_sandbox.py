@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from boostlib import sandbox
+from boostlib.sandbox.plan import plan
 from boostlib.sandbox.pool import POOL, Helper
 
 kernel = pytest.mark.skipif(sandbox.level() != "kernel", reason="this machine grants no namespaces")
@@ -142,7 +143,7 @@ def test_the_verdict_does_not_depend_on_the_hash_seed_or_on_random():
     told = set()
     for _ in range(3):
         helper = Helper("kernel")
-        told.add(str(helper.check({"program": program, "setup": "", "tests": ["raise ValueError(str(f()))"]}, 5.0)[2]))
+        told.add(str(helper.check(program, "", plan("", ("raise ValueError(str(f()))",)), 5.0)[2]))
         helper.close()
     assert len(told) == 1 and "['" in told.pop()
 
@@ -154,6 +155,7 @@ def test_bad_requests_say_what_is_wrong():
         ((RIGHT, [], "x ="), "setup is no valid Python"),
         ((RIGHT, [], "", 0), "timeout must be a positive"),
         ((None, []), "A program is text"),
+        ((RIGHT, [3]), "tests is a list of assert statements"),
     ]:
         with pytest.raises(ValueError, match=words):
             sandbox.check(*arguments)

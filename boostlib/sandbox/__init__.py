@@ -13,13 +13,13 @@ languages, protection from side channels (time, load) and from holes in the kern
 
 from __future__ import annotations
 
-import ast
 import functools
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from .plan import plan
 from .pool import POOL, Helper, Lost, Refused
 
 LEVELS = ("kernel", "process", "none")
@@ -89,35 +89,24 @@ def check_many(
             bar.close()
 
 
-def _request(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0) -> tuple[dict, float]:
+def _request(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0) -> tuple:
     if not isinstance(program, str):
         raise ValueError(f"A program is text, not {type(program).__name__}.")
-    if isinstance(tests, str):
-        raise ValueError("tests is a list of assert statements, not one string; put it in a list.")
+    tests = tests if isinstance(tests, str) else tuple(tests)
+    if isinstance(tests, str) or not all(isinstance(test, str) for test in tests):
+        raise ValueError(f"tests is a list of assert statements, each a string, not {tests!r:.80}.")
     if not timeout > 0:
         raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}.")
-    tests = tuple(tests)
-    for number, test in enumerate(tests):
-        _must_parse(test, f"tests[{number}]")
-    _must_parse(setup, "setup")
-    return {"program": program, "setup": setup, "tests": tests}, float(timeout)
+    return program, setup, plan(setup, tests), float(timeout)
 
 
-@functools.lru_cache(4096)
-def _must_parse(source: str, what: str) -> None:
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError) as e:
-        raise ValueError(f"{what} is no valid Python ({e}): {source[:80]!r}") from None
-
-
-def _run(request: dict, seconds: float, granted: str) -> Verdict:
+def _run(program: str, setup: str, tests: bytes, seconds: float, granted: str) -> Verdict:
     try:
         helper = POOL.borrow(granted)
     except Refused as e:
         return Verdict("error", "sandbox", f"no helper could be started: {_reads(e)}")
     try:
-        status, reason, detail, passed, spent = helper.check(request, seconds)
+        status, reason, detail, passed, spent = helper.check(program, setup, tests, seconds)
     except Lost as e:
         helper.close()
         return Verdict("error", "sandbox", str(e))
@@ -151,7 +140,7 @@ def _probe() -> tuple[str, str]:
     for candidate in LEVELS:
         try:
             helper = Helper(candidate)
-            status, _, detail, *_ = helper.check({"program": "x = 1", "setup": "", "tests": ["assert x == 1"]}, 10.0)
+            status, _, detail, *_ = helper.check("x = 1", "", plan("", ("assert x == 1",)), 10.0)
         except (Refused, Lost) as e:
             why = why or _missing(_reads(e))
             continue

@@ -19,7 +19,7 @@ import types
 
 import codec
 
-_MINE = ("kernel", "codec", "candidate", "peer", "judge")
+_MINE = ("kernel", "codec", "candidate", "peer", "plan", "judge")
 
 
 def _next(iterator: object) -> list:
@@ -101,7 +101,8 @@ class Candidate:
             raise e if isinstance(e, SyntaxError) else SyntaxError(f"{type(e).__name__}: {e}") from None
         random.seed(0)  # forking reseeds; a verdict must be the same in every run
         exec(code, self.module.__dict__)
-        exec(compile(setup, "<setup>", "exec"), self.module.__dict__)
+        if setup:
+            exec(compile(setup, "<setup>", "exec"), self.module.__dict__)
 
     def news(self) -> dict:
         """Globals the tests read that are new or have changed: ["m"] for a module, else the encoded value."""

@@ -147,29 +147,38 @@ def decode(data: object, handle: Callable[[str, list], object]) -> object:
     return handle(tag, rest)
 
 
-def send(sock: socket.socket, message: object, most: int = MOST) -> None:
+def send(sock: socket.socket, message: object) -> None:
+    """One message, as JSON. Raises NotData for one that is too long."""
     data = json.dumps(message).encode()
-    if len(data) > most:
-        raise NotData(f"more than {most >> 20} MiB")
-    sock.sendall(struct.pack("!I", len(data)) + data)
+    if len(data) > MOST:
+        raise NotData(f"more than {MOST >> 20} MiB")
+    send_bytes(sock, data)
 
 
-def receive(sock: socket.socket, most: int = MOST) -> object:
+def receive(sock: socket.socket) -> object:
     """The next message. Raises EOFError when the other side is gone, NotData when it is malformed."""
-    (size,) = struct.unpack("!I", _exactly(sock, 4))
-    if size > most:
-        raise NotData(f"more than {most >> 20} MiB")
     try:
-        return json.loads(_exactly(sock, size))
+        return json.loads(receive_bytes(sock, MOST))
     except (ValueError, RecursionError) as e:
         raise NotData("not JSON") from e
 
 
+def send_bytes(sock: socket.socket, data: bytes) -> None:
+    sock.sendall(struct.pack("!I", len(data)) + data)
+
+
+def receive_bytes(sock: socket.socket, most: int) -> bytes:
+    (size,) = struct.unpack("!I", _exactly(sock, 4))
+    if size > most:
+        raise NotData(f"more than {most >> 20} MiB")
+    return _exactly(sock, size)
+
+
 def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = bytearray()
+    data = sock.recv(size) if size else b""
     while len(data) < size:
         part = sock.recv(min(size - len(data), 1 << 20))
         if not part:
             raise EOFError
         data += part
-    return bytes(data)
+    return data

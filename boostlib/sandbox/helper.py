@@ -25,6 +25,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import judge  # noqa: E402
 import kernel  # noqa: E402
+import plan  # noqa: E402
 
 sys.path.pop(0)
 
@@ -69,13 +70,14 @@ def rehearse() -> None:
     child (2 ms a check)."""
     modules = dict(sys.modules)
     program = "def f(x, y=1):\n    return [x, y]\n"
+    tests = plan.plan("", ("assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)}) == 0"))
     for _ in range(20):
         ours, theirs = socket.socketpair()
         thread = threading.Thread(target=judge.candidate.Candidate(theirs).serve_quietly)
         thread.start()
         peer = judge.Peer(ours, 0)
         peer.deadline = time.monotonic() + 60
-        judge.judge(peer, program, "", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)}) == 0"])
+        judge.judge(peer, program, "", tests)
         ours.close()
         thread.join()
         theirs.close()

@@ -9,10 +9,10 @@ Not covered: killing a judge that hangs, and whatever is left of a candidate (he
 
 from __future__ import annotations
 
-import ast
 import builtins
 import dataclasses
 import importlib
+import marshal
 import math
 import os
 import resource
@@ -23,66 +23,29 @@ import time
 import candidate
 import codec
 import kernel
-from peer import LIBRARY, Over, Peer
+from peer import Over, Peer
+from plan import HELPERS, LIBRARY
 
-# Functions a test may apply to a result.
-_HELPERS = {name: getattr(math, name) for name in dir(math) if name[0] != "_"}
-_HELPERS |= {name: getattr(builtins, name) for name in dir(builtins) if name[0] != "_"}
-
-
-def _names(tree: ast.AST) -> tuple[set[str], set[str]]:
-    """Names a piece of test code reads and does not define: all of them, and those only used as ``name.x``."""
-    read, defined, dotted = [], set(), []
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                read.append(name)
-            case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                defined.add(name)
-            case ast.alias(name=name, asname=alias):
-                defined.add((alias or name).split(".")[0])
-        match node:
-            case ast.Attribute(value=ast.Name(id=name)):
-                dotted.append(name)
-    return set(read) - defined, {n for n in dotted if dotted.count(n) == read.count(n)}
-
-
-def _innermost_call(tree: ast.AST) -> str | None:
-    """The function called first when an expression is evaluated from the left."""
-    for child in ast.iter_child_nodes(tree):
-        if (found := _innermost_call(child)) is not None:
-            return found
-    return tree.func.id if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) else None
+_HELPERS = vars(builtins) | vars(math)
 
 
 class Tests:
-    """The asserts of one check and the namespace they run in."""
+    """The tests of one check, as `plan` made them, and the namespace they run in."""
 
-    def __init__(self, peer: Peer, setup: str, tests: list[str]):
-        self.peer, self.trees = peer, [ast.parse(t) for t in tests]
-        self.space: dict[str, object] = {"__name__": "__tests__", "__builtins__": builtins}
-        self.ours: set[str] = set()
-        for node in ast.parse(setup).body:  # constants of the setup are ours, whatever the program does to its own
-            match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    try:
-                        self.space[name] = ast.literal_eval(value)
-                        self.ours.add(name)
-                    except ValueError:
-                        pass
-        self.names = [_names(t) for t in self.trees]
-        self.wanted = set().union(*(read for read, _ in self.names)) - self.ours
-        # A helper's name (sum, isclose) is the candidate's only where no other name could be the one under test.
-        under_test = self.wanted - LIBRARY - set(_HELPERS)
-        self.shadowed = set() if under_test else {_innermost_call(t) for t in self.trees}
+    def __init__(self, peer: Peer, plan: bytes):
+        self.peer = peer
+        self.steps, self.wanted, self.shadowed, constants = marshal.loads(plan)
+        self.space: dict[str, object] = {"__name__": "__tests__", "__builtins__": builtins, **constants}
+        self.ours = set(constants)
 
     def run(self, number: int) -> None:
-        read, dotted = self.names[number]
-        for name in read - self.ours:
-            self.space.pop(name, None)
-            self.bind(name, name in dotted)
+        code, read, dotted = self.steps[number]
+        for name in read:
+            if name not in self.ours:
+                self.space.pop(name, None)
+                self.bind(name, name in dotted)
         before = set(self.space)
-        exec(compile(self.trees[number], "<test>", "exec"), self.space)
+        exec(code, self.space)
         self.ours |= set(self.space) - before
 
     def bind(self, name: str, dotted: bool) -> None:
@@ -92,24 +55,24 @@ class Tests:
         said = self.peer.globals[name]
         if name in LIBRARY and (dotted or said == ["m"]):
             self.space[name] = importlib.import_module(name)
-        elif name in _HELPERS and name not in self.shadowed:
+        elif name in HELPERS and name not in self.shadowed:
             self.space[name] = _HELPERS[name]
         elif said != ["m"]:
             self.space[name] = self.peer.decode(said)
 
 
-def judge(peer: Peer, program: str, setup: str, sources: list[str]) -> list:
+def judge(peer: Peer, program: str, setup: str, plan: bytes) -> list:
     """status, reason, detail, tests passed."""
     passed = 0
     try:
-        tests = Tests(peer, setup, sources)
-        peer.send(["run", program, setup, sorted(tests.wanted)])
+        tests = Tests(peer, plan)
+        peer.send(["run", program, setup, tests.wanted])
         peer.ready()
         try:
             peer.answer()
         except SyntaxError as e:
             return ["fail", "syntax", getattr(e, "candidate", ""), 0]
-        for number in range(len(tests.trees)):
+        for number in range(len(tests.steps)):
             tests.run(number)
             passed += 1
         if time.monotonic() > peer.deadline:
@@ -180,11 +143,11 @@ def main(sock: socket.socket, place: Place, seconds: float) -> None:
         codec.send(sock, ["error", "sandbox", f"{type(e).__name__}: {e}", 0, 0.0])
         os._exit(1)
     theirs.close()
-    request = codec.receive(sock, most=1 << 30)
+    program, setup, plan = marshal.loads(codec.receive_bytes(sock, 1 << 30))
     peer = Peer(ours, pid)
     start = time.monotonic()
     peer.deadline = start + seconds
-    verdict = judge(peer, request["program"], request["setup"], request["tests"])
+    verdict = judge(peer, program, setup, plan)
     spent = time.monotonic() - start
     if peer.pid:
         os.kill(peer.pid, signal.SIGKILL)  # the first process of its namespace: all others die with it
