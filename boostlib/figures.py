@@ -61,8 +61,11 @@ PAGE = 6.75  # inches across a page of text; half a page is PAGE by about half o
 
 def style() -> None:
     """Set the project's matplotlib style (through seaborn); call it once, before drawing."""
+    import matplotlib.pyplot as plt
     import seaborn as sns
 
+    if "inline" in (mpl.get_backend(auto_select=False) or ""):
+        plt.switch_backend(mpl.get_backend())  # or a notebook prints a Figure's name where its picture should be
     sns.set_theme(style="ticks", context="paper", font="DejaVu Sans")
     mpl.rcParams.update(
         {

@@ -58,6 +58,16 @@ def test_saving_twice_gives_the_same_bytes_with_the_manifest_hash_inside(tmp_pat
     assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in first}  # no temporary file stays
 
 
+def test_a_notebook_shows_the_picture_of_a_figure_not_its_name():
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = ["from boostlib import figures; figures.style()", "from matplotlib.figure import Figure; Figure((1, 1))"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    assert "image/png" in notebook.cells[1].outputs[0].data
+
+
 def test_saving_without_a_manifest_hash_is_refused(tmp_path):
     with pytest.raises(ValueError, match="manifest"):
         figures.save(figures.by_round(round_table()), "curve", round_table(), "", tmp_path)
