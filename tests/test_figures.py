@@ -62,7 +62,10 @@ def test_a_notebook_shows_the_picture_of_a_figure_not_its_name():
     import nbformat
     from nbclient import NotebookClient
 
-    cells = ["from boostlib import figures; figures.style()", "from matplotlib.figure import Figure; Figure((1, 1))"]
+    cells = [
+        "from boostlib import figures; figures.style()",
+        "from matplotlib.figure import Figure; fig = Figure((1, 1)); fig.subplots(); fig",
+    ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, kernel_name="python3").execute()
     assert "image/png" in notebook.cells[1].outputs[0].data
