@@ -1,11 +1,15 @@
 """Many loops: arms times seeds, on one or several processes, gathered into one table.
 
-Not covered: grids over notebooks (the command line's sweep), several machines.
+Not covered: grids over notebooks (sweep), sampling on several machines (learners.sharded).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,7 @@ COLUMNS = (
     "failed errors budget labels labels_right labels_kept labels_kept_right steps examples loss_first loss_last "
     "tokens_sampled tokens_trained seconds folder base"
 ).split()
+PLACE = ("threads", "cache", "ray")  # options of a learner that say where it computes, not what
 SAMPLING = ("k", "temperature", "max_new_tokens", "shots")  # what the samples of f_0 depend on
 
 
@@ -71,7 +76,7 @@ def boost(
         "test": test.fingerprint(),
         "learner": Path(ready.name).name,
         "weights": ready.fingerprint(),
-        "options": {name: value for name, value in options.items() if name not in ("threads", "cache")},
+        "options": {name: value for name, value in options.items() if name not in PLACE},
     }
     name = f"{task.name}-{Path(ready.name).name}"
 
@@ -92,14 +97,10 @@ def boost(
         )
 
     loops = {(arm, seed): loop(arm, s, seed) for seed in seeds for arm, s in chosen.items()}
-    if workers == 1:
-        tables = {}
-        with bar(desc="boosting", total=len(loops), unit="loop", disable=not show) as progress:
-            for unit, one in loops.items():
-                tables[unit] = one.run()
-                progress.update()
-    else:
-        tables = _side_by_side(loops, workers, options, show)
+    if os.environ.get("BOOSTLIB_FRESH"):
+        _start_anew(loops)
+    with _counted(loops):
+        tables = _one_by_one(loops, show) if workers == 1 else _side_by_side(loops, workers, options, show)
     where = {unit: {"folder": str(one.folder), "base": str(one.base)} for unit, one in loops.items()}
     table = pd.DataFrame([{"arm": unit[0], **row, **where[unit]} for unit, rows in tables.items() for row in rows])
     table = table.reindex(columns=COLUMNS)
@@ -133,9 +134,22 @@ def _ready(learner: Learner | str, options: Mapping[str, Any]) -> Learner:
     if not isinstance(learner, str | Path):
         learner.load(None)  # an earlier call has trained it in place
         return learner
+    if options.get("ray"):
+        from .learners.sharded import on_ray
+
+        return on_ray(str(learner), **options)
     from .learners.lm import load_learner
 
-    return load_learner(str(learner), **options)
+    return load_learner(str(learner), **{name: value for name, value in options.items() if name != "ray"})
+
+
+def _one_by_one(loops: dict[tuple, Loop], show: bool) -> dict[tuple, list[dict]]:
+    tables = {}
+    with bar(desc="boosting", total=len(loops), unit="loop", disable=not show) as progress:
+        for unit, one in loops.items():
+            tables[unit] = one.run()
+            progress.update()
+    return tables
 
 
 def _side_by_side(loops: dict[tuple, Loop], workers: int, options: dict, show: bool) -> dict[tuple, list[dict]]:
@@ -178,6 +192,42 @@ def _finish(futures: list, loops: dict[tuple, Loop], progress) -> None:
 
 def _marks(one: Loop) -> list[tuple[int, str]]:
     return [(t, "final.json" if t == one.rounds else "round.json") for t in range(one.rounds + 1)]
+
+
+@contextlib.contextmanager
+def _counted(loops: dict[tuple, Loop]) -> Iterator[None]:
+    """How much was there and how much was computed, one JSON line in the file that BOOSTLIB_COUNTS names (the runner's summary)."""
+
+    def there() -> dict[tuple, int]:
+        return {unit: sum((one.at(t) / name).exists() for t, name in _marks(one)) for unit, one in loops.items()}
+
+    before = there()
+    try:
+        yield
+    finally:
+        if note := os.environ.get("BOOSTLIB_COUNTS"):
+            reused, after = sum(before.values()), sum(there().values())
+            whole = sum(before[unit] == one.rounds + 1 for unit, one in loops.items())
+            counts = {"loops": len(loops), "loops_reused": whole, "rounds_reused": reused}
+            with open(note, "a") as file:
+                file.write(json.dumps(counts | {"rounds_computed": after - reused}) + "\n")
+
+
+_begun: set[Path] = set()
+
+
+def _start_anew(loops: dict[tuple, Loop]) -> None:
+    """BOOSTLIB_FRESH (boostlib run --fresh): drop what earlier executions left of these loops, once a process."""
+    for one in loops.values():
+        shared = (one.base / "test.jsonl", one.base / f"seed-{one.seed}" / "samples.jsonl")
+        if one.folder not in _begun:
+            with runs.locked(one.folder):
+                for part in one.folder.glob("round-*"):
+                    shutil.rmtree(part)
+                (one.folder / "times.jsonl").unlink(missing_ok=True)
+        for path in {*shared} - _begun:
+            path.unlink(missing_ok=True)
+        _begun.update({one.folder, *shared})
 
 
 _learners: dict[str, Learner] = {}  # a worker reads a learner once
