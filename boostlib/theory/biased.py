@@ -3,7 +3,7 @@
 arXiv 2510.16657 shows that with an imperfect verifier a model ends at the verifier's "knowledge centre". Here that is
 the family: the filter takes it for right, so samples of it enter S+ and hide the prompt from the labeler.
 
-Not covered: Monte Carlo, policies other than `hard`, several families.
+Not covered: Monte Carlo, a shared budget, several families.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from boostlib.theory.chain import Round, forward
+from boostlib.theory.mixed import forward_mixed
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class BiasedFilter:
     """Kinds of responses: right, in the family, other wrong; p_0 and results are laws over these three.
 
     A right response is accepted with chance 1 - ``gamma_fn``, one of the family with ``believed`` (1: always), another wrong
-    one with ``gamma_fp``. A failed prompt gets ``m`` labels: right with chance ``beta``, in the family with
+    one with ``gamma_fp``. With policy "hard" a failed prompt gets ``m`` labels, with "uniform" every prompt (S+ at weight
+    1 - ``alpha``, D at ``alpha``, prompt by prompt); a label is right with chance ``beta``, in the family with
     ``beta_family``. Learner error ``eta`` moves mass to other wrong responses.
     """
 
@@ -33,19 +35,23 @@ class BiasedFilter:
     believed: float = 1.0
     m: int = 8
     eta: float = 0.0
+    alpha: float = 1 / 3
+    policy: str = "hard"
     weak_data: str = "A"
 
     def __post_init__(self) -> None:
         for name, least in (("k", 1), ("m", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)}: give a whole number of at least {least}.")
-        for name in ("gamma_fp", "gamma_fn", "believed", "beta_family"):
+        for name in ("gamma_fp", "gamma_fn", "believed", "beta_family", "alpha"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} = {getattr(self, name)} is outside [0, 1].")
         if not 0 <= self.eta < 1:
             raise ValueError(f"eta = {self.eta} is outside [0, 1).")
         if self.m > 0 and not 0 < self.beta <= 1 - self.beta_family:
             raise ValueError(f"beta = {self.beta} is outside (0, 1 - beta_family] = (0, {1 - self.beta_family:g}].")
+        if self.policy not in ("hard", "uniform"):
+            raise ValueError(f"policy = {self.policy!r}; known are 'hard' and 'uniform'.")
         if self.weak_data not in ("A", "all"):
             raise ValueError(f"weak_data = {self.weak_data!r}; known are 'A' and 'all'.")
 
@@ -62,7 +68,10 @@ class BiasedFilter:
             filter_labels=self.weak_data == "A",
             eta=self.eta,
         )
+        start = rnd, p, np.full(len(p), 1 / len(p)), np.zeros(len(p), int), rounds
+        if self.policy == "uniform" and self.m > 0:
+            return np.array([mass[0] @ laws for laws, mass in forward_mixed(*start, self.alpha, pooled=False)])
         mean = []
-        for laws, atom, states, mass in forward(rnd, p, np.full(len(p), 1 / len(p)), np.zeros(len(p), int), rounds):
+        for laws, atom, states, mass in forward(*start):
             mean.append(atom @ laws + mass.ravel() @ np.broadcast_to(states, (*mass.shape[1:], 3)).reshape(-1, 3))
         return np.array(mean)

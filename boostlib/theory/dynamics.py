@@ -122,11 +122,28 @@ class Dynamics:
         """The whole law of p_t for t = 0..rounds: `.mean`, `.pass_at(k)`, `.share(low, high)`."""
         return merge(list(self._laws(*self._atoms(p0, rounds, extra=64), rounds)))
 
+    def losses(self, p0: Initial, rounds: int) -> dict[str, np.ndarray]:
+        """Where the error 1 - E[p_t] comes from, policy "hard"; each (rounds + 1,), with "right" they sum to 1.
+
+        "waiting": prompts that no data has reached yet. "misled": prompts whose last data held wrong responses (accepted
+        samples, which hide the prompt from the labeler, or kept labels). "learner": what eta took since the last data.
+        """
+        if self.policy != "hard":
+            raise ValueError(f"losses are split for policy 'hard', not for {self.policy!r}.")
+        p, w, classes, betas = self._atoms(p0, rounds)
+        best, rows = self.round(betas).grid.laws[:, 0], []
+        for laws, atom, states, mass in self._chain(p, w, classes, betas, rounds):
+            mass = mass.sum(0)  # (ages, s)
+            right = atom @ laws[:, 0] + (mass * states[..., 0]).sum()
+            waiting, misled = atom @ (1 - p), (mass * (1 - best)).sum()
+            rows.append((right, waiting, misled, atom @ p + (mass * best).sum() - right))
+        return dict(zip(("right", "waiting", "misled", "learner"), np.array(rows).T, strict=True))
+
     def _expect(self, p: np.ndarray, w: np.ndarray, classes: np.ndarray, betas: np.ndarray, rounds: int) -> np.ndarray:
         rows = []
         if self.policy == "uniform" and self._labels:
-            for values, mass in self._mixed(p, w, classes, betas, rounds):
-                rows.append(mass @ values)
+            for laws, mass in self._mixed(p, w, classes, betas, rounds):
+                rows.append(mass @ laws[:, 0])
         else:
             starts = np.searchsorted(classes, np.arange(classes[-1] + 1))
             for laws, atom, states, mass in self._chain(p, w, classes, betas, rounds):
@@ -137,8 +154,8 @@ class Dynamics:
 
     def _laws(self, p, w, classes, betas, rounds):
         if self.policy == "uniform" and self._labels:
-            for values, mass in self._mixed(p, w, classes, betas, rounds):
-                yield [(values, mass.sum(0))]
+            for laws, mass in self._mixed(p, w, classes, betas, rounds):
+                yield [(laws[:, 0], mass.sum(0))]
         else:
             for laws, atom, states, mass in self._chain(p, w, classes, betas, rounds):
                 yield [(laws[:, 0].copy(), atom), (states[..., 0].copy(), mass.sum(0))]
@@ -147,7 +164,8 @@ class Dynamics:
         return forward(self.round(betas), np.stack([p, 1 - p], 1), w, classes, rounds)
 
     def _mixed(self, p, w, classes, betas, rounds):
-        return forward_mixed(self.round(betas), p, w, classes, rounds, self.alpha, pooled=self.mixture == "pool")
+        pooled, laws = self.mixture == "pool", np.stack([p, 1 - p], 1)
+        return forward_mixed(self.round(betas), laws, w, classes, rounds, self.alpha, pooled)
 
     @property
     def _labels(self) -> bool:

@@ -18,65 +18,63 @@ from boostlib.theory.chain import Round, _outcomes, outcome_law
 
 def forward_mixed(
     rnd: Round,
-    p: np.ndarray,
+    laws: np.ndarray,
     weights: np.ndarray,
     classes: np.ndarray,
     rounds: int,
     alpha: float | None,
     pooled: bool,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields, for t = 0..rounds, values of p_t (v,) and their mass (classes, v).
+    """Yields, for t = 0..rounds, laws over kinds of responses (v, kinds) and their mass (classes, v).
 
-    ``p`` (n,) with ``weights`` (n,) and ``classes`` (n,) describe p_0; `Round.m` labels go to every prompt.
+    ``laws`` (n, kinds) with ``weights`` (n,) and ``classes`` (n,) describe p_0; `Round.m` labels go to every prompt.
     """
-    a, b = _outcomes(rnd.k, 2, False)[0][:, :2].T[:, :, None]
-    u, v = _outcomes(rnd.m, 2, not rnd.filter_labels)[0][:, :2].T[:, None, :]
-    keep = rnd.keep if rnd.filter_labels else np.ones(2)
+    kinds = rnd.kinds
+    sampled_counts = _outcomes(rnd.k, kinds, False)[0][:, None, :kinds]
+    label_counts = _outcomes(rnd.m, kinds, not rnd.filter_labels)[0][None, :, :kinds]
+    s_count, d_count = sampled_counts.sum(-1), label_counts.sum(-1)
+    keep = rnd.keep if rnd.filter_labels else np.ones(kinds)
     n_classes = int(classes[-1]) + 1
-    mass = np.zeros((n_classes, p.size))
-    mass[classes, np.arange(p.size)] = weights
-    values = p.astype(float)
+    mass = np.zeros((n_classes, len(laws)))
+    mass[classes, np.arange(len(laws))] = weights
     for t in range(rounds + 1):
-        yield values, mass
+        yield laws, mass
         if t == rounds:
             return
-        laws = np.stack([values, 1 - values], 1)
-        sampled = outcome_law(laws, rnd.keep, rnd.k)  # (outcomes of samples, values)
-        if rnd.labeler is None:
-            label_of = laws[None]  # the prompt's own law
-            label_weight = mass
-        else:
-            label_of, label_weight = rnd.labeler[:, None], mass.sum(1, keepdims=True)
-        labeled = [outcome_law(laws, keep, rnd.m, not rnd.filter_labels) for laws in label_of]
-        if len(labeled) == 1:
-            labeled *= n_classes
-        # weights of one example, up to the factor they share within a prompt
-        if pooled:
-            s_total = rnd.k * (mass.sum(0) @ (laws @ rnd.keep))
-            d_total = rnd.m * (label_weight[:, :, None] * label_of * keep).sum()
-        else:
-            s_total, d_total = a + b, u + v
-        with np.errstate(divide="ignore", invalid="ignore"):
-            w_s = np.where(np.equal(s_total, 0), 0, (1 - alpha) / s_total) if alpha is not None else 1.0
-            w_d = np.where(np.equal(d_total, 0), 0, alpha / d_total) if alpha is not None else 1.0
-            total = w_s * (a + b) + w_d * (u + v)
-            right = (w_s * a + w_d * u) / total
-        has_data = total > 0
-        joint = np.empty((n_classes, a.size, u.size))
-        waiting = np.empty_like(mass)
-        idle = ~has_data
+        labelers = [laws] * n_classes if rnd.labeler is None else list(rnd.labeler[:, None])
+        sampled = outcome_law(laws, rnd.keep, rnd.k)  # (outcomes of samples, laws)
+        labeled = [outcome_law(law, keep, rnd.m, not rnd.filter_labels) for law in labelers]
+
+        if alpha is None:
+            w_s, w_d = np.float64(1), np.float64(1)
+        else:  # the weight of one example; within a prompt without pooling, over all prompts with it
+            s_total = rnd.k * (mass.sum(0) @ (laws @ rnd.keep)) if pooled else s_count
+            kept = sum((mass[c] * (labelers[c] @ keep)).sum() for c in range(n_classes))
+            d_total = rnd.m * kept if pooled else d_count
+            with np.errstate(divide="ignore"):
+                w_s = np.where(np.equal(s_total, 0), 0, (1 - alpha) / s_total)
+                w_d = np.where(np.equal(d_total, 0), 0, alpha / d_total)
+        total = w_s * s_count + w_d * d_count
+        idle = (total <= 0).astype(float)
+        learnt = w_s[..., None] * sampled_counts + w_d[..., None] * label_counts
+        learnt = learnt[total > 0] / total[total > 0][:, None]
+
+        reached, waiting = [], []
         for c in range(n_classes):
-            if rnd.labeler is None:
-                joint[c] = (sampled * mass[c]) @ labeled[c].T
-                waiting[c] = mass[c] * np.einsum("sv,sl,lv->v", sampled, idle.astype(float), labeled[c])
-            else:
-                joint[c] = (sampled @ mass[c])[:, None] * labeled[c][:, 0]
-                waiting[c] = mass[c] * (sampled.T @ idle @ labeled[c][:, 0])
-        new_values = np.concatenate([right[has_data], values]) * (1 - rnd.eta)
-        new_mass = np.concatenate([joint[:, has_data], waiting], 1)
-        values, where = np.unique(new_values, return_inverse=True)
-        mass = np.zeros((n_classes, values.size))
-        for c in range(n_classes):
-            mass[c] = np.bincount(where, new_mass[c], values.size)
-        used = mass.any(0)
-        values, mass = values[used], mass[:, used]
+            joint = (sampled * mass[c]) @ np.broadcast_to(labeled[c], (labeled[c].shape[0], len(laws))).T
+            reached.append(joint[total > 0])
+            waiting.append(mass[c] * ((idle @ labeled[c]) * sampled).sum(0))
+        laws = rnd.age(np.concatenate([learnt, laws]), 1)
+        mass = np.concatenate([np.array(reached), np.array(waiting)], 1)
+        laws, mass = _merged(laws, mass)
+
+
+def _merged(laws: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Equal laws made one, those without mass dropped."""
+    used = mass.any(0)
+    laws, mass = laws[used], mass[:, used]
+    if laws.shape[1] == 2:
+        _, first, where = np.unique(laws[:, 0], return_index=True, return_inverse=True)
+    else:
+        _, first, where = np.unique(laws, axis=0, return_index=True, return_inverse=True)
+    return laws[first], np.array([np.bincount(where.ravel(), row, first.size) for row in mass])
