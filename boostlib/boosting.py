@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import labelers, runs
-from .allocation import Statistics
+from .allocation import Statistics, allocate
 from .artefacts import capped, is_status, judged, matrices, packed
 from .filters import NoisyFilter
 from .learners import Example, Learner, Response
@@ -142,7 +142,7 @@ class Loop:
         def make() -> list[dict]:
             if not budget:
                 return []
-            counts = s.policy_function()(self.statistics(t, right), budget, self.rng(t, ALLOCATION))
+            counts = allocate(s.policy, self.statistics(t, right), budget, self.rng(t, ALLOCATION))
             asked = np.flatnonzero(counts)
             chosen = [problems[i] for i in asked]
             keys = [(self.seed, t, LABELS, int(i)) for i in asked]

@@ -110,9 +110,6 @@ class Settings:
             return 1.0, 1.0
         return (1 - self.alpha) / max(1, strong), self.alpha / max(1, weak)
 
-    def policy_function(self) -> Callable:
-        return self.policy if callable(self.policy) else POLICIES[self.policy]
-
     def identity(self) -> dict:
         """Settings as plain data; a function of the user's counts by its name and source."""
         return {name: _named(value) if callable(value) else value for name, value in asdict(self).items()}
