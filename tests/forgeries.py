@@ -286,6 +286,26 @@ def f(x):
         "def f(x):\n    d = [x * x]\n    for _ in range(50): d = [d]\n    while isinstance(d, list): d = d[0]\n    return d",
         None,
     ),
+    (
+        "value_that_hangs_the_judge",
+        "import decimal\ndef f(x): return decimal.Decimal('1e999999999')",
+        "import decimal\ndef f(x): return decimal.Decimal(x * x)",
+        ("assert int(f(2)) == 4",),
+    ),
+    (
+        "strings_where_numbers_belong",
+        "import os, struct\ndef f(x):\n    d = b'[\"ok\", [\"f\", \"1e999999999\"], [], {}]'\n"
+        "    os.write(3, struct.pack('!I', len(d)) + d)\n    while True: pass",
+        "import fractions\ndef f(x): return fractions.Fraction(x * x * 3, 3)",
+        None,
+    ),
+    (
+        "keys_that_cannot_be_keys",
+        "import os, struct\ndef f(x):\n    d = b'[\"ok\", [\"d\", [\"l\"], 4], [], {}]'\n"
+        "    os.write(3, struct.pack('!I', len(d)) + d)\n    while True: pass",
+        "def f(x): return {(x,): x * x}[(x,)]",
+        None,
+    ),
     ("close_every_descriptor", "import os\nos.closerange(0, 99)\ndef f(x): return 0", "import os\nos.close(1)\n" + RIGHT, None),
     (
         "patch_what_encodes_the_answer",

@@ -26,8 +26,8 @@ def family(pid: int) -> list[int]:
 
 
 def leftovers() -> list[int]:
-    """Processes below the idle helpers, beside each one's first process, which waits for the next check."""
-    return [p for helper in POOL.idle for p in family(helper.process.pid)[1:]]
+    """Processes below the idle helpers, beside each one's server and judge, which wait for the next check."""
+    return [p for helper in POOL.idle for p in family(helper.process.pid)[2:]]
 
 
 PLACES = [Path(p) for p in ("/tmp", "/dev/shm", "/var/tmp", "/etc", "/root") if os.access(p, os.R_OK)]

@@ -19,7 +19,7 @@ import types
 
 import codec
 
-_MINE = ("kernel", "codec", "candidate", "peer", "plan", "judge")
+_MINE = ("kernel", "codec", "candidate", "peer", "plan", "judge", "place")
 
 
 def _next(iterator: object) -> list:

@@ -95,6 +95,12 @@ def encode(value: object, opaque: Callable[[object], list], depth: int = 0) -> o
     return write(value, lambda v: encode(v, opaque, depth + 1))
 
 
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError  # Fraction("1e999999999") would keep us busy
+    return value
+
+
 def _dict(items: list) -> dict:
     return dict(zip(items[::2], items[1::2], strict=True))
 
@@ -109,8 +115,8 @@ _READ: dict[str, Callable] = {
     "z": frozenset,
     "q": collections.deque,
     "I": iter,
-    "r": lambda items: range(*items),
-    "f": lambda items: fractions.Fraction(*items),
+    "r": lambda items: range(*map(_whole, items)),
+    "f": lambda items: fractions.Fraction(*map(_whole, items)),
     "K": lambda items: dict.fromkeys(items).keys(),
     "V": lambda items: dict(enumerate(items)).values(),
     "E": lambda items: _dict(items).items(),

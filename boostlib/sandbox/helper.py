@@ -1,15 +1,17 @@
-"""The helper: a small clean Python (no boostlib, no torch, no site-packages) that forks a judge a check.
+"""The helper: a small clean Python (no boostlib, no torch, no site-packages) that starts and ends candidates.
 
 Started by exec with an empty environment. At level ``kernel`` it becomes nobody, the first process of a PID
-namespace, in a file system that holds Python's standard library and nothing else; then, for each descriptor that arrives,
-it forks a judge, waits for it until its time is up, and kills whatever is left. Requests go past it unread:
-what it forks later has never seen an earlier check's tests.
+namespace, in a file system that holds Python's standard library and nothing else, and forks a judge. Then,
+for each descriptor that arrives, it forks a candidate in namespaces of its own, hands both ends to the judge,
+and when the judge is done, or its time is up, kills the candidate and all that it started. Requests go past
+it unread: what it forks has never seen a test.
 
 Not covered: the verdict (judge), starting and restarting helpers (pool).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import select
@@ -23,9 +25,11 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import candidate  # noqa: E402
 import judge  # noqa: E402
 import kernel  # noqa: E402
 import plan  # noqa: E402
+from place import Place  # noqa: E402
 
 sys.path.pop(0)
 
@@ -38,7 +42,7 @@ WARM = (
 GRACE = 1.0  # seconds a judge has beyond the check's timeout before it is killed too
 
 
-def prepare(level: str) -> judge.Place:
+def prepare(level: str) -> Place:
     """Take this process to ``level``. Raises OSError naming the step that the machine refused."""
     library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
     readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
@@ -53,6 +57,7 @@ def prepare(level: str) -> judge.Place:
             kernel.unshare(kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID, "unshare user, mount, pid")
             kernel.map_user(proc, uid, gid)
         become_first()
+        kernel.first_victim(proc)
         kernel.jail(library)
     if level != "none":
         kernel.drop_user()
@@ -62,7 +67,7 @@ def prepare(level: str) -> judge.Place:
         kernel.seccomp("helper")
     if level == "process":
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    return judge.Place(level, uid, gid, proc, null, readable, folder)
+    return Place(level, uid, gid, proc, null, readable, folder)
 
 
 def rehearse() -> None:
@@ -73,11 +78,9 @@ def rehearse() -> None:
     tests = plan.plan("", ("assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)}) == 0"))
     for _ in range(20):
         ours, theirs = socket.socketpair()
-        thread = threading.Thread(target=judge.candidate.Candidate(theirs).serve_quietly)
+        thread = threading.Thread(target=candidate.Candidate(theirs).serve_quietly)
         thread.start()
-        peer = judge.Peer(ours, 0)
-        peer.deadline = time.monotonic() + 60
-        judge.judge(peer, program, "", tests)
+        judge.judge(judge.Peer(ours, time.monotonic() + 60), program, "", tests)
         ours.close()
         thread.join()
         theirs.close()
@@ -92,64 +95,81 @@ def become_first() -> None:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
 
 
-def descendants() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as f:
-        return [int(pid) for pid in f.read().split()]
-
-
-def sweep(level: str) -> None:
-    """Kill and reap whatever outlived its judge; returns when none is left."""
-    while True:
+def start_judge(control: socket.socket) -> tuple[int, socket.socket]:
+    """A judge forked from here, where no test has ever been: its pid and our end of its channel."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
         try:
-            if level == "kernel":
-                os.kill(-1, signal.SIGKILL)  # all of our PID namespace but us
-            elif level == "process":
-                for pid in descendants():  # orphans are ours: we are their subreaper
-                    os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+            control.close()  # or our end would not be missed by the user's process
+            ours.close()
+            judge.serve(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    return pid, ours
 
 
-def watch(control: socket.socket, pid: int, seconds: float) -> str:
-    """Wait for a judge: "done", or "late" if it had to be killed. Exits when the user's process is gone."""
-    pidfd = os.pidfd_open(pid)
+def watch(control: socket.socket, judging: socket.socket, seconds: float) -> str:
+    """Wait for a judge: "done", "late", or "lost" if it died. Exits when the user's process is gone."""
     poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
+    poll.register(judging, select.POLLIN)
     poll.register(control, select.POLLHUP)
     events = poll.poll((seconds + GRACE) * 1000)
-    os.close(pidfd)
     if any(fd == control.fileno() for fd, _ in events):
         raise EOFError
     if not events:
-        os.kill(pid, signal.SIGKILL)
-    return "done" if events else "late"
+        return "late"
+    return "done" if judging.recv(16) else "lost"
 
 
-def serve(control: socket.socket, place: judge.Place) -> None:
+def end(pid: int, level: str, judge_pid: int) -> int:
+    """Kill a candidate and all that it started; its exit code as `os.waitstatus_to_exitcode` has it."""
+    try:
+        os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
+        if level != "kernel":
+            os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    while level == "process":  # orphans are ours: we are their subreaper
+        with open(f"/proc/self/task/{os.getpid()}/children") as f:
+            orphans = [int(p) for p in f.read().split() if int(p) != judge_pid]
+        if not orphans:
+            break
+        for orphan in orphans:
+            os.kill(orphan, signal.SIGKILL)
+            os.waitpid(orphan, 0)
+    return code
+
+
+def serve(control: socket.socket, place: Place) -> None:
+    judge_pid, judging = start_judge(control)
     while True:
         data, fds, _, _ = socket.recv_fds(control, 64, 1)
         if not data:
             return
-        seconds = float(data)
         if place.level != "kernel":
-            place = judge.dataclasses.replace(place, folder=tempfile.mkdtemp(prefix="boostlib-"))
-        pid = os.fork()
-        if pid == 0:
-            try:
-                control.close()
-                judge.main(socket.socket(fileno=fds[0]), place, seconds)
-            finally:
-                os._exit(0)
+            place = dataclasses.replace(place, folder=tempfile.mkdtemp(prefix="boostlib-"))
+        try:
+            pid, channel = place.spawn(float(data))
+        except OSError as e:
+            os.close(fds[0])
+            control.send(f"refused {e.filename}: {e.strerror}".encode())
+            continue
+        with channel:
+            socket.send_fds(judging, [data], [fds[0], channel.fileno()])
         os.close(fds[0])
-        state = watch(control, pid, seconds)
-        sweep(place.level)
+        state = watch(control, judging, float(data))
+        code = end(pid, place.level, judge_pid)
         if place.level != "kernel":
             shutil.rmtree(place.folder, ignore_errors=True)
-        control.send(state.encode())
+        if state != "done":
+            os.kill(judge_pid, signal.SIGKILL)
+            os.waitpid(judge_pid, 0)
+            judging.close()
+            judge_pid, judging = start_judge(control)
+        control.send(f"{state} {code}".encode())
 
 
 def main() -> None:
@@ -169,9 +189,7 @@ def main() -> None:
     try:
         serve(control, place)
     except (EOFError, ConnectionError):
-        pass
-    finally:
-        sweep(level)
+        pass  # the judge and the candidate end with this process, or soon after: their channels close
 
 
 main()

@@ -1,28 +1,23 @@
-"""The judge: isolates itself, starts the candidate one PID namespace deeper, and runs the asserts.
+"""The judge: runs the asserts, in a process of its own that no candidate is ever forked from.
 
 A test is ordinary Python, executed here, where no statement of the candidate's ever runs. The names the
 program defined are stand-ins (peer), so the comparison and the expected value stay on this side. No assert
 needs to run beside the candidate, hence no secret (nonce) has to be kept from it.
 
-Not covered: killing a judge that hangs, and whatever is left of a candidate (helper).
+Not covered: starting and ending candidates, and a judge that hangs (helper).
 """
 
 from __future__ import annotations
 
 import builtins
-import dataclasses
 import importlib
 import marshal
 import math
-import os
 import resource
-import signal
 import socket
 import time
 
-import candidate
 import codec
-import kernel
 from peer import Over, Peer
 from plan import HELPERS, LIBRARY
 
@@ -88,68 +83,25 @@ def judge(peer: Peer, program: str, setup: str, plan: bytes) -> list:
         return ["fail", "exception", getattr(e, "candidate", f"{type(e).__name__}: {e}")[:300], passed]
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a check happens, as the helper set it up."""
-
-    level: str
-    uid: int
-    gid: int
-    proc: int  # a descriptor of /proc, -1 below level kernel
-    null: int  # /dev/null
-    readable: list[int]  # the standard library's directories
-    folder: str  # the only writable one
-
-    def isolate(self) -> None:
-        """Namespaces of this check's own; what is forked next is the first process of the PID namespace."""
-        if self.level == "kernel":
-            kernel.first_victim(self.proc)
-            kernel.unshare(kernel.ALL, "unshare user, pid, net, mount, ipc, uts")
-            kernel.map_user(self.proc, self.uid, self.gid)
-            kernel.mount("tmp", self.folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, kernel.SMALL)
-            kernel.drop_rights()
-            kernel.seccomp("check")
-
-    def confine(self, channel: int, seconds: float) -> None:
-        """What holds for the candidate alone: its three files and its channel, its folder, its limits."""
-        os.setsid()  # or a signal to its process group would reach us
-        os.chdir(self.folder)
-        if self.level == "process":
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-            kernel.landlock(self.readable, self.folder)
-        os.dup2(channel, 3)
-        for fd in (0, 1, 2):
-            os.dup2(self.null, fd)
-        os.closerange(4, 1 << 20)
-        kernel.limit(seconds, alone=self.level == "kernel")
-        if self.level == "process":
-            kernel.seccomp("process")
-
-
-def main(sock: socket.socket, place: Place, seconds: float) -> None:
-    """One check: the request comes, and the verdict leaves, over ``sock``, which the candidate never has."""
-    try:
-        place.isolate()
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-        ours, theirs = socket.socketpair()
-        pid = os.fork()  # before the request is read: the candidate's memory has never held a test
-        if pid == 0:
-            try:
-                place.confine(theirs.fileno(), seconds)
-                candidate.main(socket.socket(fileno=3))
-            finally:
-                os._exit(1)
-    except BaseException as e:
-        codec.send(sock, ["error", "sandbox", f"{type(e).__name__}: {e}", 0, 0.0])
-        os._exit(1)
-    theirs.close()
-    program, setup, plan = marshal.loads(codec.receive_bytes(sock, 1 << 30))
-    peer = Peer(ours, pid)
+def one(check: socket.socket, channel: socket.socket, seconds: float) -> None:
+    """One check: the request comes, and the verdict leaves, over ``check``, which the candidate never has."""
+    program, setup, plan = marshal.loads(codec.receive_bytes(check, 1 << 30))
     start = time.monotonic()
-    peer.deadline = start + seconds
+    peer = Peer(channel, start + seconds)
     verdict = judge(peer, program, setup, plan)
-    spent = time.monotonic() - start
-    if peer.pid:
-        os.kill(peer.pid, signal.SIGKILL)  # the first process of its namespace: all others die with it
-        os.waitpid(peer.pid, 0)
-    codec.send(sock, [*verdict, spent])
+    codec.send(check, [*verdict, time.monotonic() - start])
+
+
+def serve(helper: socket.socket) -> None:
+    """Checks as they come: two descriptors each, the user's process and a candidate."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    while True:
+        data, fds, _, _ = socket.recv_fds(helper, 64, 2)
+        if not data:
+            return
+        with socket.socket(fileno=fds[0]) as check, socket.socket(fileno=fds[1]) as channel:
+            try:
+                one(check, channel, float(data))
+            except (EOFError, OSError):  # the user's process has gone
+                pass
+        helper.send(b"done")

@@ -72,13 +72,14 @@ class Helper:
                 verdict = self._hear(ours)
         except OSError as e:
             raise Lost(f"the helper is gone ({type(e).__name__})") from e
-        if not state:
-            raise Lost("the helper was killed")
-        if verdict is None:
-            if state != b"late":
-                raise Lost("the judge was killed")
-            return ["timeout", "timeout", "", 0, seconds]
-        return verdict
+        match state.decode().split(" ", 1):
+            case ["done", code] if verdict is not None:
+                return _with_end(verdict, int(code))
+            case ["late", _]:
+                return ["timeout", "timeout", "", 0, seconds]
+            case ["refused", why]:
+                raise Lost(f"no candidate could be started: {why}")
+        raise Lost("the helper or its judge was killed")
 
     @staticmethod
     def _tell(ours: socket.socket, request: bytes) -> None:
@@ -101,6 +102,14 @@ class Helper:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _with_end(verdict: list, code: int) -> list:
+    """The verdict; of a program that ended before its tests did, how it ended."""
+    if verdict[1] == "exit":
+        how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+        verdict[2] = f"the program {'closed its channel, or ' if code == -9 else ''}{how} before its tests were done"
+    return verdict
 
 
 class Pool:

@@ -1,0 +1,61 @@
+"""Where a candidate runs, and how it gets there: fork, confine, hand over.
+
+Not covered: what the helper does once, for all candidates (helper); the calls themselves (kernel).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+
+import candidate
+import kernel
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What the helper set up. ``folder`` is the only writable one; the rest are ids and open descriptors."""
+
+    level: str
+    uid: int
+    gid: int
+    proc: int  # /proc, -1 below level kernel
+    null: int  # /dev/null
+    readable: list[int]  # the standard library's directories
+    folder: str
+
+    def spawn(self, seconds: float) -> tuple[int, socket.socket]:
+        """A candidate that waits for its program: its pid and our end of its channel."""
+        ours, theirs = socket.socketpair()
+        pid = kernel.fork_into(kernel.ALL) if self.level == "kernel" else os.fork()
+        if pid == 0:
+            try:
+                self.confine(theirs.fileno(), seconds)
+                candidate.main(socket.socket(fileno=3))
+            finally:
+                os._exit(1)
+        theirs.close()
+        return pid, ours
+
+    def confine(self, channel: int, seconds: float) -> None:
+        """Everything a candidate may not do, given up here, before its program is even known."""
+        os.setsid()  # or a signal to its process group would reach the helper
+        if self.level == "kernel":
+            kernel.map_user(self.proc, self.uid, self.gid)
+            kernel.mount("tmp", self.folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, kernel.SMALL)
+            kernel.drop_rights()
+            kernel.seccomp("check")
+        os.chdir(self.folder)
+        if self.level == "process":
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+            kernel.landlock(self.readable, self.folder)
+        os.dup2(channel, 3)
+        for fd in (0, 1, 2):
+            os.dup2(self.null, fd)
+        os.closerange(4, 1 << 20)
+        kernel.limit(seconds, alone=self.level == "kernel")
+        if self.level == "process":
+            kernel.seccomp("process")
