@@ -128,11 +128,10 @@ def failure_of(error: Exception, target: Path, root: Path) -> dict | None:
 
 
 def _under_way(copy: Path) -> tuple[int | None, str]:
-    """The first code cell that did not complete."""
-    if copy.exists():
-        for i, cell in enumerate(runs.read_json(copy)["cells"]):
-            if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("status") != "completed":
-                return i, "".join(cell["source"])
+    """The last code cell that was started (papermill calls all cells completed when the kernel is gone)."""
+    for i, cell in reversed(list(enumerate(runs.read_json(copy)["cells"]))) if copy.exists() else ():
+        if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("start_time"):
+            return i, "".join(cell["source"])
     return None, ""
 
 

@@ -96,7 +96,7 @@ def check_parameters(notebook: Path, given: Mapping[str, Any], where: str) -> di
         right = TYPES.get(declared, object)
         optional = value is None and "None" in known[name]["inferred_type_name"]
         if not optional and (not isinstance(value, right) or isinstance(value, bool) and declared in ("int", "float")):
-            raise ValueError(f"{notebook.name}: {name} = {value!r} is not possible ({where}): it is a {declared}")
+            raise ValueError(f"{notebook.name}: {name} = {value!r} is not possible ({where}): it must be of type {declared}")
     return checked
 
 
@@ -138,6 +138,7 @@ def execute(
                 kernel_name=KERNEL,
                 cwd=str(notebook.parent),
                 progress_bar=sys.stderr.isatty() and not quiet,
+                extra_arguments=["--log-level=ERROR"],  # a kernel greets with a warning about its own transport
             )
         except Exception:  # a cell failed, or the kernel died: what was executed is there to be read
             with contextlib.suppress(FileNotFoundError):
