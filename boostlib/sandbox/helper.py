@@ -67,7 +67,7 @@ def prepare(level: str) -> Place:
         kernel.seccomp("helper")
     if level == "process":
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    return Place(level, uid, gid, proc, null, readable, folder)
+    return Place(level, uid, gid, proc, null, readable, kernel.limits(level == "kernel"), folder)
 
 
 def rehearse() -> None:

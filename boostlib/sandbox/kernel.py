@@ -25,6 +25,7 @@ NOBODY = 65534
 SMALL = b"size=16m,nr_inodes=2k,mode=0700"  # a check's own /tmp
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_held = ctypes.PyDLL(None, use_errno=True)  # calls that do not let go of the interpreter lock
 
 
 def _call(step: str, name: str, *args: object) -> int:
@@ -41,7 +42,7 @@ def unshare(flags: int, step: str) -> None:
 
 def fork_into(flags: int) -> int:
     """`os.fork`, the child the first process of new namespaces: one process fewer than unshare and fork."""
-    python, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)  # neither lets go of the interpreter lock
+    python, libc = ctypes.pythonapi, _held
     own = ctypes.c_void_p()  # where libc keeps the thread's number, for the child to write its own there
     if libc.prctl(40, ctypes.byref(own), 0, 0, 0) == 0 and own:
         flags |= 0x01000000 | 0x00200000  # CHILD_SETTID, CHILD_CLEARTID
@@ -131,24 +132,19 @@ def drop_rights() -> None:
     _call("capset", "capset", header, bytes(24))
 
 
-def limit(seconds: float, alone: bool) -> None:
-    """rlimits of a candidate: CPU seconds, memory, file size, processes, open files, no core. ``alone``: its
-    user namespace is its own; otherwise the user's other processes count too, and no number would be right."""
-    cpu = int(seconds) + 2
-    for name, soft in (
-        ("CPU", cpu),
-        ("AS", 512 << 20),
-        ("FSIZE", 16 << 20),
-        ("NPROC", 32 if alone else resource.RLIM_INFINITY),
-        ("NOFILE", 64),
-        ("CORE", 0),
-        ("MEMLOCK", 0),
-    ):
+def limits(alone: bool) -> list[tuple[int, int]]:
+    """rlimits of a candidate: memory, file size, processes, open files, no core. ``alone``: its user namespace
+    is its own; otherwise the user's other processes count too, and no number would be right."""
+    wanted = {"AS": 512 << 20, "FSIZE": 16 << 20, "NOFILE": 64, "CORE": 0, "MEMLOCK": 0}
+    if alone:
+        wanted["NPROC"] = 32
+    found = []
+    for name, value in wanted.items():
         which = getattr(resource, "RLIMIT_" + name, None)
         if which is not None:
             hard = resource.getrlimit(which)[1]
-            value = min((v for v in (soft, hard) if v != resource.RLIM_INFINITY), default=hard)
-            resource.setrlimit(which, (value, value))
+            found.append((which, value if hard == resource.RLIM_INFINITY else min(value, hard)))
+    return found
 
 
 # System calls a candidate has no use for and kernels have had holes in: (x86_64, aarch64).
