@@ -179,6 +179,32 @@ def f(x): return 0
         ("assert f(7) == expected",),
     ),
     (
+        "helper_of_the_setup_overwritten",
+        "import sys\ndef f(x):\n    for d in (globals(), vars(sys.modules['__main__'])):\n        d['same'] = lambda *a: True\n"
+        "    return 0",
+        RIGHT,
+        ("assert same(f(7), 49)", "assert same(f(3), 9)"),
+    ),
+    (
+        "classes_of_the_library_shadowed",
+        "class Counter:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True\nOrderedDict = Counter\n"
+        "def f(x): return 0",
+        "from collections import Counter, OrderedDict\ndef f(x): return list(x)",
+        ("assert Counter(f('aab')) == Counter('aab')", "assert OrderedDict.fromkeys(f('ab')) == OrderedDict.fromkeys('ab')"),
+    ),
+    (
+        "death_hidden_by_a_bare_except",
+        "import os\ndef f(x): os._exit(0)",
+        "def f(x): raise ValueError",
+        ("try:\n    f(-1)\n    assert False\nexcept AssertionError: raise\nexcept: pass",),
+    ),
+    (
+        "timeout_hidden_by_a_bare_except",
+        "def f(x):\n    while True: pass",
+        "def f(x): raise ValueError",
+        ("try:\n    f(-1)\nexcept: pass",),
+    ),
+    (
         "variable_of_the_test_overwritten",
         "import sys, gc\ndef f(x):\n    for d in gc.get_objects():\n        if type(d) is dict and 'wanted' in d: d['wanted'] = 0\n"
         "    globals()['wanted'] = 0\n    return 0",

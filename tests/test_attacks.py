@@ -47,7 +47,7 @@ def listener():
 @pytest.mark.parametrize("name, forgery, twin, tests", FORGERIES, ids=[a[0] for a in FORGERIES])
 def test_a_wrong_program_cannot_forge_a_pass(name, forgery, twin, tests):
     secret = "secret-" + secrets.token_hex(4)
-    setup = "expected = 49" if "setup" in name else ""
+    setup = "expected = int('49')\ndef same(a, b): return a == b" if "setup" in name else ""
     hidden = [t.replace("SECRET", secret) for t in tests or SQUARE]
     verdict = sandbox.check(forgery, hidden, setup, timeout=0.5)
     assert verdict.status in ("fail", "timeout"), verdict

@@ -130,6 +130,9 @@ def test_tests_are_ordinary_python():
 def test_order_is_code_then_setup_then_tests():
     program = "def area(r):\n    return PI * r * r\nclass Box: pass"
     assert status(program, "assert area(2) == 12", setup="PI = 3\nbox = Box()") == "pass"
+    helper = "import math\nstep = math.floor(2.5)\ndef twice(x):\n    return f(f(x)) * step"
+    assert status(RIGHT, "assert twice(2) == 32", setup=helper) == "pass"
+    assert status(RIGHT, "assert twice(2) == 32", setup="def twice(x): return g(x)") == "fail"
 
 
 def test_a_global_is_read_anew_for_each_test():

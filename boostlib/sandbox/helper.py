@@ -178,6 +178,7 @@ def main() -> None:
     for name in WARM.split():
         __import__(name)
     os.environ.clear()
+    sys.argv[:] = [""]
     try:
         rehearse()
         place = prepare(level)

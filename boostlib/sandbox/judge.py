@@ -12,7 +12,6 @@ from __future__ import annotations
 import builtins
 import importlib
 import marshal
-import math
 import resource
 import socket
 import time
@@ -21,17 +20,21 @@ import codec
 from peer import Over, Peer
 from plan import HELPERS, LIBRARY
 
-_HELPERS = vars(builtins) | vars(math)
-
 
 class Tests:
     """The tests of one check, as `plan` made them, and the namespace they run in."""
 
     def __init__(self, peer: Peer, plan: bytes):
         self.peer = peer
-        self.steps, self.wanted, self.shadowed, constants = marshal.loads(plan)
-        self.space: dict[str, object] = {"__name__": "__tests__", "__builtins__": builtins, **constants}
-        self.ours = set(constants)
+        setup, self.steps, self.wanted, self.shadowed = marshal.loads(plan)
+        self.space: dict[str, object] = {"__name__": "__tests__", "__builtins__": builtins}
+        self.ours: set[str] = set()
+        for code, defined in setup:
+            try:
+                exec(code, self.space)
+                self.ours |= set(defined)
+            except Exception:  # then it is the candidate's after all
+                pass
 
     def run(self, number: int) -> None:
         code, read, dotted = self.steps[number]
@@ -41,6 +44,8 @@ class Tests:
                 self.bind(name, name in dotted)
         before = set(self.space)
         exec(code, self.space)
+        if self.peer.over is not None:  # a bare except must not hide that the candidate is gone
+            raise self.peer.over
         self.ours |= set(self.space) - before
 
     def bind(self, name: str, dotted: bool) -> None:
@@ -51,7 +56,7 @@ class Tests:
         if name in LIBRARY and (dotted or said == ["m"]):
             self.space[name] = importlib.import_module(name)
         elif name in HELPERS and name not in self.shadowed:
-            self.space[name] = _HELPERS[name]
+            self.space[name] = HELPERS[name]
         elif said != ["m"]:
             self.space[name] = self.peer.decode(said)
 

@@ -137,7 +137,7 @@ def limits(alone: bool) -> list[tuple[int, int]]:
     is its own; otherwise the user's other processes count too, and no number would be right."""
     wanted = {"AS": 512 << 20, "FSIZE": 16 << 20, "NOFILE": 64, "CORE": 0, "MEMLOCK": 0}
     if alone:
-        wanted["NPROC"] = 32
+        wanted["NPROC"] = 16
     found = []
     for name, value in wanted.items():
         which = getattr(resource, "RLIMIT_" + name, None)

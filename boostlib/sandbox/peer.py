@@ -113,6 +113,7 @@ class Peer:
 
     def __init__(self, sock: socket.socket, deadline: float):
         self.sock, self.deadline = sock, deadline
+        self.over: Over | None = None
         self.callbacks: list[object] = []
         self.globals: dict[str, object] = {}  # what the candidate last said of the globals that tests read
 
@@ -128,7 +129,7 @@ class Peer:
         except Over as e:
             if e.args[0] == "timeout":
                 raise
-        raise Over("error", "sandbox", "the candidate could not be confined")
+        raise self.end("error", "sandbox", "the candidate could not be confined")
 
     def answer(self) -> list:
         """The reply to a message, callbacks served meanwhile. Raises what the candidate raised."""
@@ -143,7 +144,7 @@ class Peer:
                 case ["callback", int(number), args, kwargs] if 0 <= number < len(self.callbacks):
                     self.send(self.call_back(self.callbacks[number], self.decode(args), self.decode(kwargs)))
                 case _:
-                    raise Over("fail", "exception", "the program wrote to the channel of the verdict")
+                    raise self.end("fail", "exception", "the program wrote to the channel of the verdict")
 
     def operate(self, name: str, args: list, watched: tuple = ()) -> object:
         _, value, changed, _ = self.ask(["op", name, self.encode(args)])
@@ -171,14 +172,18 @@ class Peer:
         error.candidate = f"{kind[:80]}: {text[:200]}" if known is not CandidateError else text[:280]
         return error
 
+    def end(self, status: str, reason: str, detail: str) -> Over:
+        self.over = Over(status, reason, detail)
+        return self.over
+
     def send(self, message: list) -> None:
         try:
             self.sock.settimeout(max(self.deadline - time.monotonic(), 1e-3))
             codec.send(self.sock, message)
         except TimeoutError:
-            raise Over("timeout", "timeout", "") from None
+            raise self.end("timeout", "timeout", "") from None
         except OSError:
-            raise Over("fail", "exit", "") from None
+            raise self.end("fail", "exit", "") from None
 
     def receive(self) -> object:
         try:
@@ -188,11 +193,11 @@ class Peer:
             self.sock.settimeout(left)
             return codec.receive(self.sock)
         except TimeoutError:
-            raise Over("timeout", "timeout", "") from None
+            raise self.end("timeout", "timeout", "") from None
         except codec.NotData as e:
-            raise Over("fail", "exception", f"the program's answer is {e}") from None
+            raise self.end("fail", "exception", f"the program's answer is {e}") from None
         except (EOFError, OSError):
-            raise Over("fail", "exit", "") from None
+            raise self.end("fail", "exit", "") from None
 
     def encode(self, value: object) -> object:
         return codec.encode(value, self.opaque)
@@ -209,7 +214,7 @@ class Peer:
         if hasattr(value, "__next__"):
             return ["I", *map(self.encode, value)]
         kind = type(value).__name__
-        raise Over("error", "test", f"a test passes an object of {kind}, defined in the tests; define it in setup")
+        raise self.end("error", "test", f"a test passes an object of {kind}, defined in the tests; define it in setup")
 
     def decode(self, data: object) -> object:
         return codec.decode(data, self.handle)

@@ -6,10 +6,12 @@ Not covered: what the helper does once, for all candidates (helper); the calls t
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import resource
 import signal
 import socket
+import time
 
 import candidate
 import kernel
@@ -31,7 +33,7 @@ class Place:
     def spawn(self, seconds: float) -> tuple[int, socket.socket]:
         """A candidate that waits for its program: its pid and our end of its channel."""
         ours, theirs = socket.socketpair()
-        pid = kernel.fork_into(kernel.ALL) if self.level == "kernel" else os.fork()
+        pid = self._fork()
         if pid == 0:
             try:
                 self.confine(theirs.fileno(), seconds)
@@ -40,6 +42,18 @@ class Place:
                 os._exit(1)
         theirs.close()
         return pid, ours
+
+    def _fork(self) -> int:
+        if self.level != "kernel":
+            return os.fork()
+        for _ in range(100):
+            try:
+                return kernel.fork_into(kernel.ALL)
+            except OSError as e:  # namespaces of earlier checks are still being taken down
+                if e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
+                    raise
+                time.sleep(0.02)
+        return kernel.fork_into(kernel.ALL)
 
     def confine(self, channel: int, seconds: float) -> None:
         """Everything a candidate may not do, given up here, before its program is even known."""
