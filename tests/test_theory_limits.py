@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_theory import close, settings_grid
 
-from boostlib.theory import Beta, BiasedFilter, Dynamics
+from boostlib.theory import Beta, BiasedFilter, Dynamics, maps
 
 
 def test_bound_and_jensen_enclose_the_curve():
@@ -82,15 +83,79 @@ def _watched_escape(d: Dynamics, above: float) -> float:
     return total
 
 
+def test_the_parts_of_the_error_sum_to_it():
+    for settings in settings_grid(40):
+        d = Dynamics(**{**settings, "policy": "hard"})
+        parts = d.losses([0.0, 0.2, 0.9], 6)
+        close(sum(parts.values()), np.ones(7))
+        close(parts["right"], d.exact([0.0, 0.2, 0.9], 6))
+        assert min(part.min() for part in parts.values()) > -1e-12
+        if d.eta == 0:
+            close(parts["learner"], np.zeros(7))
+        if d.gamma_fp == 0 and (d.weak_data == "A" or d.m == 0):
+            close(parts["misled"], np.zeros(7))
+
+
+# -- maps and the explorer -----------------------------------------------------------------------------------------------
+
+
+def test_a_histogram_is_spread_over_prompts_in_its_shares():
+    p0 = maps.with_hopeless(0.3, Beta(0.5, 1), nodes=20)
+    values = maps.spread(p0, 5000)
+    assert values.size == 5000 and (values == 0).mean() == pytest.approx(0.3, abs=2e-4)
+    assert values.mean() == pytest.approx(np.dot(p0.values, p0.weights), abs=2e-3)
+
+
+def test_the_phase_diagram_is_the_exact_curve_at_every_point():
+    betas, gammas = np.array([0.1, 0.6]), np.array([0.0, 0.3, 0.6])
+    d = Dynamics(eta=0.02)
+    found = maps.phase_diagram(d, betas, gammas, [0.0, 0.3], 7)
+    for i, gamma in enumerate(gammas):
+        for j, beta in enumerate(betas):
+            x = maps.noisy(Dynamics(eta=0.02, beta=float(beta)), gamma)
+            for arm, values in found.items():
+                close(values[i, j], x.arm(arm).exact([0.0, 0.3], 7)[-1])
+
+
+def test_the_least_beta_is_where_accuracy_stops_falling():
+    betas, d, p0 = np.geomspace(0.01, 1, 30), Dynamics(m=1, eta=0.05), [0.0, 0.9]
+    ((least,),) = maps.least_beta(d, betas, [0.3], [0.05], p0, 10)
+
+    def falls(beta: float) -> bool:
+        return bool((np.diff(maps.noisy(replace(d, beta=beta), 0.3).exact(p0, 10)) < -1e-9).any())
+
+    i = int(np.flatnonzero(betas == least)[0])
+    assert i > 0 and falls(betas[i - 1]) and not any(map(falls, betas[i:]))
+
+
+def test_the_explorer_shows_the_exact_curves_and_moves_with_its_sliders():
+    from boostlib.theory.explorer import Explorer
+
+    explorer = Explorer(rounds=5)
+    assert explorer.view() != explorer.view(beta=0.9)
+    curves = explorer.curves(k=2, eta=0.1)
+    close(curves["do_nothing"], curves["do_nothing"][0] * 0.9 ** np.arange(6))
+    sliders, image = explorer.panel().children
+    before = image.value
+    sliders.children[2].value = 0.7
+    assert image.value != before
+
+
 # -- a biased filter ------------------------------------------------------------------------------------------------------
 
 
-def test_a_family_that_is_treated_as_any_wrong_answer_changes_nothing():
-    two = Dynamics(k=4, m=3, beta=0.3, gamma_fp=0.1, gamma_fn=0.2, eta=0.03)
-    three = BiasedFilter(k=4, m=3, beta=0.3, beta_family=0.2, gamma_fp=0.1, gamma_fn=0.2, believed=0.1, eta=0.03)
-    law = three.exact([0.4, 0.25, 0.35], 8)
-    close(law[:, 0], two.exact(0.4, 8))
-    close(law.sum(1), np.ones(9))
+@pytest.mark.parametrize("policy", ["hard", "uniform"])
+def test_a_family_that_is_treated_as_any_wrong_answer_changes_nothing(policy):
+    shared = {"k": 4, "m": 3, "beta": 0.3, "gamma_fp": 0.1, "gamma_fn": 0.2, "eta": 0.03, "policy": policy}
+    law = BiasedFilter(beta_family=0.2, believed=0.1, **shared).exact([0.4, 0.25, 0.35], 4)
+    close(law[:, 0], Dynamics(mixture="prompt", **shared).exact(0.4, 4))
+    close(law.sum(1), np.ones(5))
+
+
+def test_labels_on_failed_prompts_cannot_undo_a_belief_and_labels_everywhere_can():
+    start = [0.0, 1.0, 0.0]  # the model holds the family's answer for certain
+    close(BiasedFilter().exact(start, 10)[:, 0], np.zeros(11))
+    assert BiasedFilter(policy="uniform").exact(start, 30)[-1, 0] > 0.99
 
 
 def test_without_labels_a_biased_filter_keeps_the_odds_of_what_it_believes():

@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from boostlib.bench import interleave, last_line, report
-from boostlib.theory import Beta, Dynamics
+from boostlib.theory import Beta, Dynamics, maps
 
 CURVE = Dynamics(k=8, m=8, beta=0.2, gamma_fp=0.1, gamma_fn=0.1, eta=0.01)
 
@@ -82,7 +82,7 @@ def run(repeats: int = 5, prompts: int = 100_000, rounds: int = 20, seeds: int =
     )
 
     begin = time.perf_counter()
-    phase_diagram(d, np.linspace(0.01, 0.99, grid), np.linspace(0, 0.5, grid), Beta(0.5, 1.5), 30)
+    maps.phase_diagram(d, np.linspace(0.01, 0.99, grid), np.linspace(0, 0.5, grid), Beta(0.5, 1.5), 30)
     phase = time.perf_counter() - begin
     seconds = {
         "curve of 64 prompts x 50 rounds": 64 / curves["median"]["boostlib"],
@@ -99,18 +99,6 @@ def run(repeats: int = 5, prompts: int = 100_000, rounds: int = 20, seeds: int =
     }
     last_line(**result)
     return result
-
-
-def phase_diagram(d: Dynamics, betas: np.ndarray, gammas: np.ndarray, p0, rounds: int) -> dict[str, np.ndarray]:
-    """E[p_T] by arm, shape (gammas, betas); filter only and do nothing have no beta: shape (gammas,)."""
-    from dataclasses import replace
-
-    noisy = [replace(d, gamma_fp=float(g), gamma_fn=float(g)) for g in gammas]
-    return {
-        "boosting": np.array([x.exact_over_beta(betas, p0, rounds)[:, -1] for x in noisy]),
-        "filter_only": np.array([x.arm("filter_only").exact(p0, rounds)[-1] for x in noisy]),
-        "do_nothing": np.array([x.arm("do_nothing").exact(p0, rounds)[-1] for x in noisy]),
-    }
 
 
 # -- the contenders: variant (A), policy hard -----------------------------------------------------------------------------

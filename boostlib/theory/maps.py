@@ -22,6 +22,12 @@ def with_hopeless(share: float, rest: Beta, nodes: int = 123) -> Histogram:
     return Histogram([0.0, *p], [share, *(1 - share) * w])
 
 
+def spread(p0: Histogram, prompts: int) -> np.ndarray:
+    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can, ascending in its order."""
+    ends = np.rint(np.cumsum(p0.weights) * prompts).astype(int)
+    return np.repeat(p0.values, np.diff(ends, prepend=0))
+
+
 def noisy(d: Dynamics, gamma: float) -> Dynamics:
     """The same dynamics behind a filter that errs with rate gamma both ways."""
     return replace(d, gamma_fp=float(gamma), gamma_fn=float(gamma))

@@ -51,7 +51,7 @@ def forward_mixed(
             s_total = rnd.k * (mass.sum(0) @ (laws @ rnd.keep)) if pooled else s_count
             kept = sum((mass[c] * (labelers[c] @ keep)).sum() for c in range(n_classes))
             d_total = rnd.m * kept if pooled else d_count
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 w_s = np.where(np.equal(s_total, 0), 0, (1 - alpha) / s_total)
                 w_d = np.where(np.equal(d_total, 0), 0, alpha / d_total)
         total = w_s * s_count + w_d * d_count

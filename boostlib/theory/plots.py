@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from boostlib.figures import ARM_COLOURS, ARMS, PAGE, PERCENT, label_ends
 
-PART_COLOURS = {"right": "#d9d9d9", "waiting": "#0173b2", "misled": "#d55e00", "learner": "#111111"}
+PART_COLOURS = {"right": "#d9d9d9", "waiting": "#0173b2", "misled": "#d55e00", "learner": "#3b3b3b"}
 PART_NAMES = {
     "right": "right answers",
     "waiting": "no data yet",
@@ -53,7 +53,7 @@ def rounds_to_error(tables: Mapping[str, pd.DataFrame], eps: float) -> Figure:
             ax.plot(part["beta"], part["exact"].replace(np.inf, np.nan), color=colour, label=f"{gamma:g}")
             ax.plot(part["beta"], part["bound"].replace(np.inf, np.nan), color=colour, ls=(0, (3, 2)), lw=0.9)
         ax.set(xscale="log", yscale="log", title=title, xlabel="labeler's chance of a right answer, beta")
-        ax.legend(title="gamma", frameon=False, loc="lower left")
+        ax.legend(title="gamma", title_fontsize=7.5, frameon=False, loc="upper right")
     axes[0].set_ylabel(f"rounds from p = 0 to error {eps:g}")
     return fig
 
@@ -104,7 +104,8 @@ def samples(table: pd.DataFrame, best: pd.DataFrame, horizon: int) -> Figure:
     right.set(yscale="log", xlabel="filter error rate gamma", ylabel="best k", title="the best k, by horizon")
     right.set_yticks([k for k in (1, 2, 4, 8, 16, 32) if k in ks], labels=[k for k in (1, 2, 4, 8, 16, 32) if k in ks])
     right.minorticks_off()
-    right.legend(title="rounds", frameon=False, loc="upper right")
+    right.set_ylim(0.9, 90)
+    right.legend(title="rounds", title_fontsize=7.5, frameon=False, loc="upper center", ncols=4, columnspacing=1)
     return fig
 
 
@@ -141,7 +142,11 @@ def limits(
         )  # fmt: skip
         levels = [0.02, 0.05, 0.1, 0.2, 0.5]
         line = ax.contour(x, y, stack.sum(0), levels=levels, colors="white", linewidths=0.9)
-        ax.clabel(line, fmt={v: f"{100 * v:g}%" for v in levels}, fontsize=7)
+        middles = [max(segments, key=len) for segments in line.allsegs if any(map(len, segments))]
+        at = [
+            tuple(segment[len(segment) // 2]) for segment in middles
+        ]  # away from the frame, which would cut the names
+        ax.clabel(line, fmt={v: f"{100 * v:g}%" for v in levels}, fontsize=7, manual=at)
         ax.set(title=title, xlabel="filter error rate gamma")
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
@@ -172,7 +177,7 @@ def hard_or_uniform(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set_xlabel("beta")
     for ax in axes[:, 0]:
         ax.set_ylabel("filter error rate gamma")
-    fig.colorbar(mesh, ax=axes, label="accuracy, hard less uniform (orange: hard wins)", pad=0.015)
+    fig.colorbar(mesh, ax=axes, label="accuracy, hard minus uniform (orange: hard wins)", pad=0.015)
     return fig
 
 
@@ -180,6 +185,7 @@ def biased(curves: Mapping[str, np.ndarray], by_alpha: pd.DataFrame, without: fl
     """Left: laws over (right, family, other wrong) by round for each policy. Right: share of right answers at the end
     against alpha for each number of labels m; ``without``: with none."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
+    fig.get_layout_engine().set(wspace=0.06)
     ends = []
     names = {"none": "no labels", "hard": "labels on P-", "uniform": "labels on all"}
     for policy, law in curves.items():
@@ -209,7 +215,7 @@ def curation(maps: Mapping[int, np.ndarray], gammas: np.ndarray, etas: np.ndarra
     for ax, (m, least) in zip(axes, maps.items(), strict=True):
         ax.set_facecolor("#bbbbbb")
         mesh = ax.pcolormesh(gammas, etas, least, cmap="magma_r", norm=LogNorm(0.01, 1), rasterized=True)
-        ax.set(title=f"m = {m} label{'s' * (m > 1)} a failed prompt", xlabel="filter error rate gamma")
+        ax.set(title=f"m = {m}", xlabel="filter error rate gamma")
         ax.grid(False)
     axes[0].set_ylabel("learner error eta")
     fig.colorbar(mesh, ax=axes, label="least beta (grey: none)", pad=0.015)
@@ -221,4 +227,6 @@ def envelopes(ax: Axes, curve: np.ndarray, most: Sequence[float], least: Sequenc
     t = np.arange(len(curve))
     ax.fill_between(t, least, most, color=ARM_COLOURS["boosting"], alpha=0.15, lw=0)
     ax.plot(t, curve, color=ARM_COLOURS["boosting"])
+    ax.text(5.3, most[5], "bound", fontsize=7.5, va="bottom")
+    ax.text(2.7, least[3], "Jensen", fontsize=7.5, va="center", ha="right")
     ax.set(xlabel="round t", ylabel="error E[1 - p_t]", yscale="log")
