@@ -138,7 +138,7 @@ def read_rows(path: str | Path) -> list[dict]:
 
 
 def _damaged(path: str | Path) -> str:
-    return f"{path} is cut short or was edited; delete that file and start again: it alone is computed anew"
+    return f"{path} is cut short or was edited; delete that file (and round.json beside it) and start again: it alone is computed anew"
 
 
 # --- manifests and locks ----------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def test_a_sweep_of_24_reports_the_failed_run_gathers_the_rest_and_computes_only
     assert table.columns.tolist() == ["run", "profile", "x", "rate", "round", "value"]
     assert len(table) == 23 * 2 and table.run.nunique() == 23
     assert set(table.rate) == {0.25, 1e-5}, "1e-5 is a number"
-    assert (table[table["round"] == 0].eval("value * x - 10 * (x > 0)").query("index >= 0").abs() < 1e-9).mean() > 0.9
+    first_round = table[(table["round"] == 0) & (table.x > 0)]
+    assert (first_round.value * first_round.x - 10).abs().max() < 1e-9, "each row stands by its own parameters"
 
     ended = {p: p.read_bytes() for p in path.parent.glob("*/run.json")}
     (project / "notebooks" / "mended").touch()
@@ -136,10 +137,10 @@ def test_a_killed_worker_costs_its_run_a_second_try(project):
     text = "import os, signal\nfrom pathlib import Path\nonce = Path('killed')\nif x == 0 and not once.exists():\n"
     text += "    once.touch(); os.kill(os.getppid(), signal.SIGKILL)"
     small_project.write(project, "01_small", text, small_project.WORK.replace("x or", "1 or"))
-    done = call("sweep", written(project, grid={"x": [0, 1, 2]}))
+    done = call("sweep", written(project, grid={"x": [0, 1]}))
     assert done.exit_code == 0, done.output
     assert (project / "notebooks" / "killed").exists() and signal.SIGKILL == 9
-    assert "3 computed, 0 reused, 0 failed" in done.output
+    assert "2 computed, 0 reused, 0 failed" in done.output
 
 
 @pytest.mark.parametrize(
