@@ -16,6 +16,7 @@ from pathlib import Path
 from . import runs
 
 HUB = ("huggingface.co", 443)
+UNKNOWN = "look at it by hand"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def examine(root: Path | None = None, hub_timeout: float = 3.0) -> list[Finding]
         try:
             found.append(check(root) if name != "hub" else _hub(hub_timeout))
         except Exception as error:
-            found.append(Finding(name, "gap", f"could not be examined: {type(error).__name__}: {error}"))
+            found.append(Finding(name, "gap", f"could not be examined: {type(error).__name__}: {error}", UNKNOWN))
     return found
 
 
