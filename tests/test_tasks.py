@@ -406,3 +406,10 @@ def test_few_gsm8k_solutions_change_in_the_answer_alone(name, monkeypatch):
     for problem in task.problems:
         task.corrupt(problem, rng)
     assert len(fallbacks) < 30
+
+
+def test_smaller_numbers_make_an_easier_arithmetic():
+    task = load_task("arithmetic", "test", n=100, largest=12, levels=(3, 4))
+    assert all(1 <= int(t) <= 12 for p in task.problems for t in re.findall(r"\d+", p.prompt))
+    with pytest.raises(ValueError, match="largest of arithmetic must be a whole number from 9 to 99, not 500"):
+        load_task("arithmetic", "test", n=10, largest=500)

@@ -3,7 +3,7 @@
 The level of a problem is its number of terms. A hash of the prompt decides the split it belongs to, so the
 splits are disjoint whatever the seed; every other choice is made by the seed.
 
-Not covered: products, brackets, numbers outside 1..99.
+Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from . import Problem, Task
 
 LEVELS = range(2, 7)
+LARGEST = 99
 SYMBOLS = "0123456789+-=;#"  # every character of a prompt or a well-formed response
 _ANSWER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _TERM = re.compile(r"[+-]?\d+")
@@ -40,7 +41,7 @@ class Arithmetic(Task):
             terms[step] = -terms[step]
         elif kind == "number":
             sign, size = (1, terms[step]) if terms[step] > 0 else (-1, -terms[step])
-            near = [size + d for d in (-20, -10, -2, -1, 1, 2, 10, 20) if 1 <= size + d <= 99]
+            near = [size + d for d in (-20, -10, -2, -1, 1, 2, 10, 20) if 1 <= size + d <= LARGEST]
             terms[step] = sign * int(rng.choice(near))
         slip = int(rng.choice([-10, -2, -1, 1, 2, 10])) if kind == "sum" else 0
         return _solve(terms, slip, step)
@@ -52,13 +53,16 @@ def load(
     seed: int,
     *,
     levels: Sequence[int] | Mapping[int, float] = (2, 3, 4, 5),
+    largest: int = LARGEST,
 ) -> Task:
     """n (1,000 if None) different chains; ``levels`` are the numbers of terms, in equal shares or, as a
-    mapping, with weights. Every prefix of the problems holds the shares as nearly as whole numbers can."""
+    mapping, with weights. Every prefix of the problems holds the shares as nearly as whole numbers can.
+    ``largest``: terms are 1..largest, so that a smaller model knows the sums."""
     weights = _weights(levels)
-    chains = _chains(split, f"{split}/{seed}", weights)
+    _check_largest(largest)
+    chains = _chains(split, f"{split}/{seed}", weights, largest)
     problems = tuple(_problem(next(chains)) for _ in range(1000 if n is None else n))
-    exemplar_chains = _chains("exemplars", "exemplars", {level: 1.0 for level in weights})
+    exemplar_chains = _chains("exemplars", "exemplars", {level: 1.0 for level in weights}, largest)
     exemplars = tuple(_problem(next(exemplar_chains)) for _ in range(8))
     steps = max(weights) - 1
     room = 14 * steps + 6  # a step is at most "-495+99=-396;", the answer "#-396"
@@ -66,15 +70,16 @@ def load(
 
 
 def pretraining_pairs(
-    n: int, seed: int, weights: Mapping[int, float] | Sequence[int] | None = None
+    n: int, seed: int, weights: Mapping[int, float] | Sequence[int] | None = None, largest: int = LARGEST
 ) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
     weights = _weights({2: 0.9, 3: 0.1} if weights is None else weights)
+    _check_largest(largest)
     rng = random.Random(f"pretraining/{seed}")
     pairs = []
     while len(pairs) < n:
-        terms = _draw(rng, rng.choices(list(weights), list(weights.values()))[0])
+        terms = _draw(rng, rng.choices(list(weights), list(weights.values()))[0], largest)
         prompt = _prompt(terms)
         if _split_of(prompt) == "train":
             pairs.append((prompt, _solve(terms)))
@@ -96,13 +101,18 @@ def _weights(levels: Sequence[int] | Mapping[int, float]) -> dict[int, float]:
     return {level: weight for level, weight in sorted(weights.items()) if weight > 0}
 
 
-def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[list[int]]:
+def _check_largest(largest: int) -> None:
+    if not isinstance(largest, int) or not 9 <= largest <= LARGEST:
+        raise ValueError(f"largest of arithmetic must be a whole number from 9 to {LARGEST}, not {largest!r}.")
+
+
+def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> Iterator[list[int]]:
     """Different chains of a split without end (but for two terms); the level furthest behind comes next."""
     rng = random.Random(key)
     total = sum(weights.values())
     counts = dict.fromkeys(weights, 0)
     seen: set[str] = set()
-    pairs = [[a, b] for a in range(1, 100) for b in range(-99, 100) if b] if 2 in weights else []
+    pairs = [[a, b] for a in range(1, largest + 1) for b in range(-largest, largest + 1) if b] if 2 in weights else []
     pairs = [terms for terms in pairs if _split_of(_prompt(terms)) == split]
     rng.shuffle(pairs)
     while True:
@@ -118,7 +128,7 @@ def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[list[in
             yield pairs[counts[2] - 1]
             continue
         while True:
-            terms = _draw(rng, level)
+            terms = _draw(rng, level, largest)
             prompt = _prompt(terms)
             if prompt not in seen and _split_of(prompt) == split:
                 break
@@ -126,9 +136,9 @@ def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[list[in
         yield terms
 
 
-def _draw(rng: random.Random, level: int) -> list[int]:
+def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
     """Signed terms; the first is positive."""
-    return [rng.randint(1, 99) * (1 if i == 0 else rng.choice((1, -1))) for i in range(level)]
+    return [rng.randint(1, largest) * (1 if i == 0 else rng.choice((1, -1))) for i in range(level)]
 
 
 def _prompt(terms: Sequence[int]) -> str:
