@@ -127,6 +127,16 @@ def test_tests_are_ordinary_python():
     assert sandbox.check(program, tests).status == "pass"
 
 
+def test_tests_may_use_the_library_as_the_program_imported_it():
+    program = "import os\nfrom datetime import datetime\nfrom collections import Counter\ndef f(): return datetime(2020, 1, 2)\ndef g(): return 'a/b'"
+    tests = [
+        "assert f() == datetime(2020, 1, 2) == datetime.strptime('2020-01-02', '%Y-%m-%d')",
+        "assert os.path.basename(g()) == 'b' and Counter(g())['a'] == 1",
+    ]
+    assert sandbox.check(program, tests).status == "pass"
+    assert sandbox.check("def f(): return 3", ["assert math.floor(f()) == 3"]).detail.startswith("NameError")
+
+
 def test_order_is_code_then_setup_then_tests():
     program = "def area(r):\n    return PI * r * r\nclass Box: pass"
     assert status(program, "assert area(2) == 12", setup="PI = 3\nbox = Box()") == "pass"

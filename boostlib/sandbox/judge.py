@@ -14,6 +14,7 @@ import importlib
 import marshal
 import resource
 import socket
+import sys
 import time
 
 import codec
@@ -53,11 +54,15 @@ class Tests:
         if name not in self.peer.globals:
             return
         said = self.peer.globals[name]
-        if name in LIBRARY and (dotted or said == ["m"]):
-            self.space[name] = importlib.import_module(name)
+        if said == ["m"]:
+            if name in sys.stdlib_module_names:
+                self.space[name] = importlib.import_module(name)
+        elif name in LIBRARY and dotted:  # "datetime.strptime" is of the class, if that is what was imported
+            module = importlib.import_module(name)
+            self.space[name] = getattr(module, name, module)
         elif name in HELPERS and name not in self.shadowed:
             self.space[name] = HELPERS[name]
-        elif said != ["m"]:
+        else:
             self.space[name] = self.peer.decode(said)
 
 
