@@ -38,40 +38,29 @@ _NUMBER = (
     Op("add K", "x+=K", lambda x, k: x + k),
     Op("subtract K", "x-=K", lambda x, k: x - k),
     Op("times K", "x*=K", lambda x, k: x * k),
-    Op("divide by K", "x//=K", lambda x, k: x // k),
     Op("remainder by K", "x%=K", lambda x, k: x % k),
-    Op("at least K", "x=max(x,K)", lambda x, k: max(x, k)),
     Op("at most K", "x=min(x,K)", lambda x, k: min(x, k)),
     Op("square", "x*=x", lambda x, k: x * x),
     Op("negate", "x=-x", lambda x, k: -x),
-    Op("absolute", "x=abs(x)", lambda x, k: abs(x)),
 )
 _LIST = (
     Op("sort", "x=sorted(x)", lambda x, k: sorted(x)),
     Op("reverse", "x=x[::-1]", lambda x, k: x[::-1]),
     Op("first K", "x=x[:K]", lambda x, k: x[:k]),
-    Op("without first K", "x=x[K:]", lambda x, k: x[k:]),
     Op("add K to each", "x=[v+K for v in x]", lambda x, k: [v + k for v in x]),
     Op("each times K", "x=[v*K for v in x]", lambda x, k: [v * k for v in x]),
     Op("above K", "x=[v for v in x if v>K]", lambda x, k: [v for v in x if v > k]),
-    Op("below K", "x=[v for v in x if v<K]", lambda x, k: [v for v in x if v < k]),
     Op("append K", "x=x+[K]", lambda x, k: x + [k]),
     Op("sum", "x=sum(x)", lambda x, k: sum(x), "n"),
     Op("length", "x=len(x)", lambda x, k: len(x), "n"),
-    Op("count of K", "x=x.count(K)", lambda x, k: x.count(k), "n"),
 )
 _STRING = (
     Op("upper case", "x=x.upper()", lambda x, k: x.upper()),
-    Op("swap case", "x=x.swapcase()", lambda x, k: x.swapcase()),
     Op("reverse", "x=x[::-1]", lambda x, k: x[::-1]),
     Op("first K", "x=x[:K]", lambda x, k: x[:k]),
-    Op("without first K", "x=x[K:]", lambda x, k: x[k:]),
     Op("repeat K times", "x*=K", lambda x, k: x * k),
-    Op("every Kth", "x=x[::K]", lambda x, k: x[::k]),
-    Op("sort letters", "x=''.join(sorted(x))", lambda x, k: "".join(sorted(x))),
     Op("append K", "x+='K'", lambda x, k: x + str(k)),
     Op("length", "x=len(x)", lambda x, k: len(x), "n"),
-    Op("count of a", "x=x.count('a')", lambda x, k: x.count("a"), "n"),
 )
 OPERATIONS = {"n": _NUMBER, "a": _LIST, "s": _STRING}  # by what the argument is called
 _TAME = {
@@ -95,7 +84,7 @@ def load(
     allow: str = "kernel",
 ) -> Task:
     """n (1,000 if None) different problems; ``levels`` are the numbers of operations, in equal shares or, as a
-    mapping, with weights. Where a level has no more problems in a split (one operation gives 73 in
+    mapping, with weights. Where a level has no more problems in a split (one operation gives 40 in
     "train"), the others fill up."""
     weights = _weights(levels)
     chains = _chains(split, f"{split}/{seed}", weights)
@@ -118,8 +107,8 @@ def pretraining_pairs(
     n: int, seed: int, weights: Mapping[int, float] | Sequence[int] | None = None
 ) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
-    default: half of one operation, half of two. Drawn with repetition, for there are few of one."""
-    weights = _weights({1: 0.5, 2: 0.5} if weights is None else weights)
+    default: a fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
+    weights = _weights({1: 0.2, 2: 0.5, 3: 0.3} if weights is None else weights)
     rng = random.Random(f"pretraining/{seed}")
     pairs: list[tuple[str, str]] = []
     while len(pairs) < n:
@@ -174,7 +163,7 @@ def _draw(rng: random.Random, level: int) -> tuple[str, list[Step]]:
     while len(steps) < level:
         op = rng.choice(OPERATIONS[kind])
         if not steps or op is not steps[-1][0]:
-            steps.append((op, rng.randint(2, 9) if kind == "n" or "each" in op.words else rng.randint(2, 5)))
+            steps.append((op, rng.randint(2, 6)))
             kind = op.gives or kind
     return start, steps
 
