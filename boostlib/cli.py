@@ -92,8 +92,19 @@ def run(notebooks: tuple[str, ...], profile: str, parameters: tuple, fresh: bool
     show_default=True,
     help="Execute runs that failed before once more, or leave them.",
 )
+@click.option(
+    "--shard", metavar="I/N", help="Only every N-th run from the I-th (from 0): one of N jobs, such as a Slurm array."
+)
 @as_json
-def sweep(file: str, workers: int | None, ray: str | None, gpus: float, retry_failed: bool, as_json: bool) -> None:
+def sweep(
+    file: str,
+    workers: int | None,
+    ray: str | None,
+    gpus: float,
+    retry_failed: bool,
+    shard: str | None,
+    as_json: bool,
+) -> None:
     """Execute a notebook once for every parameter set in FILE, and gather the results into one table.
 
     One failed run does not stop the others; it is reported with its cell, the cell's source and the error. Started again,
@@ -120,10 +131,9 @@ def sweep(file: str, workers: int | None, ray: str | None, gpus: float, retry_fa
     from . import sweep as sweeps
 
     with sentences():
-        plan = sweeps.read(file)
-        report = sweeps.run(
-            plan, workers, ray=ray, gpus=gpus, retry_failed=retry_failed, say=lambda line: click.echo(line, err=True)
-        )
+        plan, part = sweeps.read(file), sweeps.read_shard(shard)
+        options = {"ray": ray, "gpus": gpus, "retry_failed": retry_failed, "shard": part}
+        report = sweeps.run(plan, workers, **options, say=lambda line: click.echo(line, err=True))
         for i, record in report.failed.items():
             title = " ".join(f"{k}={json.dumps(v)}" for k, v in record["swept"].items())
             click.echo(f"\nfailed: run {i}  {title}\n{batch.told(record['failure'])}", err=True)

@@ -75,9 +75,15 @@ def sweeps(folder: Path) -> list[dict]:
     found = []
     for path in sorted(folder.glob("sweeps/*")):
         ended = [runs.read_json(p)["state"] for p in path.glob("*/run.json")]
-        begun = sum(1 for p in path.iterdir() if p.is_dir())
+        begun = sum(1 for p in path.iterdir() if p.is_dir() and not p.name.startswith("shard-"))
         counts = {"done": ended.count("done"), "failed": ended.count("failed"), "unfinished": begun - len(ended)}
-        state = "running" if runs.held(path) else "stopped" if counts["unfinished"] else "finished"
+        state = (
+            "running"
+            if any(map(runs.held, (path, *path.glob("shard-*"))))
+            else "stopped"
+            if counts["unfinished"]
+            else "finished"
+        )
         found.append({"sweep": path.name, "state": state, **counts, "bytes": size(path)})
     return found
 

@@ -66,7 +66,7 @@ def read_yaml(text: str, where: str) -> Any:
     class Loader(yaml.SafeLoader):
         pass
 
-    number = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
+    number = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     try:
         return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
@@ -96,7 +96,9 @@ def check_parameters(notebook: Path, given: Mapping[str, Any], where: str) -> di
         right = TYPES.get(declared, object)
         optional = value is None and "None" in known[name]["inferred_type_name"]
         if not optional and (not isinstance(value, right) or isinstance(value, bool) and declared in ("int", "float")):
-            raise ValueError(f"{notebook.name}: {name} = {value!r} is not possible ({where}): it must be of type {declared}")
+            raise ValueError(
+                f"{notebook.name}: {name} = {value!r} is not possible ({where}): it must be of type {declared}"
+            )
     return checked
 
 

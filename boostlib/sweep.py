@@ -125,6 +125,16 @@ def _code(notebook: Path) -> str:
     return runs.digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
 
 
+def read_shard(text: str | None) -> tuple[int, int] | None:
+    """ "0/3" as (0, 3); None for None. Raises ValueError for anything else."""
+    if text is None:
+        return None
+    i, _, n = text.partition("/")
+    if not (i.isdigit() and n.isdigit() and int(i) < int(n)):
+        raise ValueError(f"--shard {text} is not possible: it must be I/N with I from 0 to N - 1, such as 0/3")
+    return int(i), int(n)
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -149,15 +159,19 @@ def run(
     ray: str | None = None,
     gpus: float = 0,
     retry_failed: bool = True,
+    shard: tuple[int, int] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Execute what is missing (and what failed, unless ``retry_failed`` is False), then gather. ``workers``: processes; on Ray
-    (``ray``: the cluster's address) None means all its CPUs. Raises RuntimeError where another process runs this sweep."""
+    (``ray``: the cluster's address) None means all its CPUs. ``shard`` (i, n): only runs i, i + n, i + 2n ..., for n jobs that
+    share a file system. Raises RuntimeError where another process runs this sweep, or this shard of it."""
     start = time.perf_counter()
-    with runs.locked(sweep.folder):
+    i, n = shard or (0, 1)
+    with runs.locked(sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder):
+        _alone(sweep, shard)
         before = {one.id: one.record() for one in sweep.runs}
         again = (None, "failed") if retry_failed else (None,)
-        todo = [one for one in sweep.runs if (before[one.id] or {}).get("state") in again]
+        todo = [one for one in sweep.runs[i::n] if (before[one.id] or {}).get("state") in again]
         say(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} there, {len(todo)} to execute")
         for done, (one, record) in enumerate(_execute(todo, workers or sweep.workers, workers, ray, gpus, sweep), 1):
             say(f"[{done}/{len(todo)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
@@ -170,15 +184,28 @@ def run(
             table.to_parquet(buffer, index=False)
             runs.write_bytes(path, buffer.getvalue())
             rows = len(table)
-        states = [{"id": one.id, "swept": one.swept, "state": records[one.id]["state"]} for one in sweep.runs]
+        states = [
+            {"id": one.id, "swept": one.swept, "state": (records[one.id] or {"state": "missing"})["state"]}
+            for one in sweep.runs
+        ]
         runs.write_json(sweep.folder / "sweep.json", {"name": sweep.name, "runs": states})
     executed = {one.id for one in todo}
     where = str(path.relative_to(sweep.root)) if table is not None else None
-    reused = tuple(i for i in records if i not in executed and i not in failed)
-    computed = tuple(i for i in records if i in executed and i not in failed)
+    ended = [i for i, record in records.items() if record and i not in failed]
+    reused, computed = tuple(i for i in ended if i not in executed), tuple(i for i in ended if i in executed)
     return Report(
         sweep.name, len(records), reused, computed, failed, where, rows, round(time.perf_counter() - start, 2)
     )
+
+
+def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
+    """A shard runs beside the other shards of the same division, a whole sweep beside none."""
+    others = [sweep.folder, *sweep.folder.glob("shard-*")]
+    mine = [] if shard is None else sweep.folder.glob(f"shard-*-of-{shard[1]}")
+    ours = {sweep.folder} if shard is None else {*mine}
+    for folder in others:
+        if folder not in ours and runs.held(folder):
+            raise RuntimeError(f"another process is working on {folder}; wait for it or stop it, then start again")
 
 
 def one_run(one: Run, root: Path, threads: int) -> dict:

@@ -179,3 +179,24 @@ def test_ray_that_is_missing_is_one_sentence(project, monkeypatch):
     done = call("sweep", written(project, grid={"x": [1]}), "--ray", "auto")
     assert done.exit_code == 2
     assert "--ray needs Ray, which is not installed here: pip install 'boostlib[ray]'" in done.output
+
+
+def test_shards_are_jobs_that_together_are_the_sweep(project):
+    file = written(project, grid={"x": [1, 2, 3]}, workers=1)
+    first = json.loads(call("sweep", file, "--shard", "0/2", "--json").stdout)
+    assert (len(first["computed"]), first["total"], first["rows"]) == (2, 3, 4)
+    plan = sweep.read(file, project)
+    with runs.locked(plan.folder / "shard-0-of-2"):  # beside its sister, not beside the whole
+        refused = call("sweep", file)
+        assert refused.exit_code == 3 and "shard-0-of-2; wait" in refused.output
+        assert len(json.loads(call("sweep", file, "--shard", "1/2", "--json").stdout)["computed"]) == 1
+    whole = json.loads(call("sweep", file, "--json").stdout)
+    assert (len(whole["computed"]), len(whole["reused"]), whole["rows"]) == (0, 3, 6)
+    assert "3 done, 0 failed, 0 unfinished" in call("status").output
+    assert "--shard 2/2 is not possible" in call("sweep", file, "--shard", "2/2").output
+
+
+def test_the_sweeps_that_come_with_the_suite_can_be_read():
+    root = Path(__file__).parents[1]
+    sizes = {path.stem: len(sweep.read(path, root).runs) for path in (root / "sweeps").glob("*.yaml")}
+    assert sizes == {"beta": 12, "paper": 3, "smoke": 24}
