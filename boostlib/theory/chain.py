@@ -17,6 +17,7 @@ from math import factorial, gcd, prod
 
 import numpy as np
 
+_NEGLIGIBLE = 1e-18  # mass that no sum of doubles near 1 can feel
 _BLOCK = 1024  # laws at a time, so that the work stays in the processor's cache
 
 
@@ -158,28 +159,31 @@ def forward(
     atom, mass = weights.astype(float).copy(), np.zeros((len(starts), ages * s))
     one = len(starts) == 1
     distinct, which = (laws, slice(None)) if one else np.unique(laws, axis=0, return_inverse=True)
-    block = max(1, 20_000 // len(distinct)) if rnd.eta > 0 else rounds + 1
+    block = min(8, max(1, 20_000 // len(distinct))) if rnd.eta > 0 else rounds + 1
+    waits = True  # whether any prompt still waits for its first data
     for t in range(rounds + 1):
         now = rnd.age(laws, t)
         yield now, atom, states, mass.reshape(-1, ages, s)
         if t == rounds:
             return
-        if rnd.eta > 0 and t % block == 0:  # evaluate many rounds at once: few, large array operations
+        used = min(t, ages) * s
+        waits = waits and (t % 8 > 0 or atom.sum() > _NEGLIGIBLE)
+        if waits and rnd.eta > 0 and t % block == 0:  # several rounds at once: few, large array operations
             span = np.arange(t, min(t + block, rounds))
             steps = rnd.step(rnd.age(distinct[None], span[:, None, None]).reshape(-1, rnd.kinds))
             steps = [part.reshape(len(span), len(distinct), *part.shape[1:]) for part in steps]
         elif t == 0:
             steps = [part[None] for part in rnd.step(distinct)]
-        from_atoms = [part[t % block if rnd.eta > 0 else 0][which] for part in steps]
-        used = min(t, ages) * s
-        if one:
-            entry = (atom @ from_atoms[0])[None]
-        else:
-            entry = np.add.reduceat(atom[:, None] * from_atoms[0], starts, axis=0)
-        entry += mass[:, :used] @ reached[:used]
-        asked = np.add.reduceat(atom * from_atoms[1], starts) + mass[:, :used] @ ask[:used]
+        entry, asked = mass[:, :used] @ reached[:used], mass[:, :used] @ ask[:used]
+        if waits:
+            on, to_labeler, stay = (part[t % block if rnd.eta > 0 else 0][which] for part in steps)
+            if one:
+                entry += atom @ on
+            else:
+                entry += np.add.reduceat(atom[:, None] * on, starts, axis=0)
+            asked += np.add.reduceat(atom * to_labeler, starts)
+            atom = atom * (stay + to_labeler * nothing[classes])
         entry += asked[:, None] * label
-        atom = atom * (from_atoms[2] + from_atoms[1] * nothing[classes])
         waiting, mass = mass[:, :used] * keep_mass[:, :used], np.zeros_like(mass)
         if ages > 1:
             mass[:, s : s + used] = waiting

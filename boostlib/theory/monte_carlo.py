@@ -89,7 +89,7 @@ class _Run:
         self.single = d.policy == "hard" and groups is None and d.alpha not in (0, 1)
 
     def curve(self, p: np.ndarray, rounds: int) -> np.ndarray:
-        # 32-bit: a uniform then takes 4 bytes, and its grid of 2^-24 is far below what Monte Carlo resolves
+        # 32-bit: half the memory to move, and its rounding is far below what Monte Carlo resolves
         p = p.astype(np.float32)
         means = [p.mean(dtype=float)]
         for _ in range(rounds):
@@ -99,15 +99,17 @@ class _Run:
 
     def count(self, right: np.ndarray, either: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
         """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances; one
-        uniform decides a response."""
+        uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
         small = np.uint8 if draws < 256 else np.int32
         a, n = np.zeros(right.size, small), np.zeros(right.size, small)
         for start in range(0, right.size, _BLOCK):
             part = slice(start, start + _BLOCK)
-            below_right, below_either = right[part], either[part]
-            u, yes = np.empty(below_right.size, np.float32), np.empty(below_right.size, bool)
+            size = a[part].size
+            below_right, below_either = ((p[part] * 2.0**31).astype(np.uint32) for p in (right, either))
+            yes = np.empty(size, bool)
             for _ in range(draws):
-                self.rng.random(out=u, dtype=np.float32)
+                u = self.rng.bit_generator.random_raw(size // 2 + 1).view(np.uint32)[:size]
+                u >>= 1
                 a[part] += np.less(u, below_right, out=yes).view(np.uint8)
                 n[part] += np.less(u, below_either, out=yes).view(np.uint8)
         return a, n
