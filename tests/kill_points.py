@@ -3,6 +3,7 @@
 Started once by test_faults.py: each life is a fork of this warm process, so that hundreds of deaths take seconds.
     python kill_points.py points FOLDER        every point, one fresh folder a point
     python kill_points.py random FOLDER        a longer run, killed at random times until it is done, again and again
+    python kill_points.py checkpoints FOLDER   a run of a small language model, killed before each checkpoint gets its name
 """
 
 import builtins
@@ -154,8 +155,41 @@ def at_random(folder: Path, repeats: int = 6) -> dict:
     return {"deaths": deaths, "wrong": wrong, "files": len(expected)}
 
 
+def checkpoints(folder: Path) -> dict:
+    from boostlib.learners.lm import load_learner
+
+    def once(here: Path, die_at: int = 0) -> int:
+        named, replace_ = 0, os.replace
+
+        def counted(source, target):
+            nonlocal named
+            named += Path(target).name == "model"
+            if named == die_at and Path(target).name == "model":
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace_(source, target)
+
+        os.replace = counted
+        options = QUICK | {"arms": ["boosting"], "rounds": 2, "steps": 2, "max_new_tokens": 4, "folder": here}
+        bl.boost(TRAIN, TEST, load_learner("tiny", hidden=16, layers=1), **options)
+        os.replace = replace_
+        return named
+
+    deaths, wrong = once(folder / "whole"), []
+    expected = contents(folder / "whole")
+    for die_at in range(1, deaths + 1):
+        child, here = os.fork(), folder / f"killed-{die_at}"
+        if not child:
+            once(here, die_at)
+            os._exit(0)
+        died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        once(here)
+        if died != -9 or contents(here) != expected:
+            wrong.append(die_at)
+    return {"deaths": deaths, "wrong": wrong, "files": len(expected)}
+
+
 if __name__ == "__main__":
     runs.environment = lambda: {"started": str(time.time())}  # a note that is never compared; the real one asks git
     run(Path(sys.argv[2]) / "warm")  # imports once, before the forks
-    what = {"points": points, "random": at_random}[sys.argv[1]]
+    what = {"points": points, "random": at_random, "checkpoints": checkpoints}[sys.argv[1]]
     print(json.dumps(what(Path(sys.argv[2]))))

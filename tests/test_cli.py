@@ -189,3 +189,34 @@ def test_a_check_that_fails_in_itself_is_a_gap(project, monkeypatch):
 
 def test_sizes_are_human():
     assert [housekeeping.human(n) for n in (0, 1023, 1536, 3 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
+
+
+def test_the_runner_costs_less_than_two_seconds_over_bare_papermill(project):
+    import time
+
+    import papermill
+
+    from boostlib import batch
+
+    notebook, given = project / "notebooks" / "01_small.ipynb", {"profile": "mini", "x": 1}
+
+    def bare():
+        papermill.execute_notebook(
+            str(notebook),
+            str(project / "out.ipynb"),
+            given,
+            kernel_name="boostlib",
+            cwd="notebooks",
+            progress_bar=False,
+        )
+
+    def ours():
+        batch.execute(notebook, "mini", {"x": 1}, project)
+
+    def seconds(work) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    took = {work: min(seconds(work) for _ in range(2)) for work in (bare, ours)}
+    assert took[ours] - took[bare] < 2
