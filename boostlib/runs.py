@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 
 PACKAGES = ("boostlib", "torch", "transformers", "tokenizers", "datasets", "peft", "numpy", "scipy", "pandas")
 
+BUSY = "another process is working on"
+
 
 def project_root() -> Path:
     """The folder that holds pyproject.toml and notebooks/, from the working directory upwards; else the working directory."""
@@ -175,9 +177,7 @@ def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise RuntimeError(
-            f"another process is working on {what or folder}; wait for it or stop it, then start again"
-        ) from error
+        raise RuntimeError(f"{BUSY} {what or folder}; wait for it or stop it, then start again") from error
     except OSError as error:
         raise _cannot_write(folder, error) from error
     try:

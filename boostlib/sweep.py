@@ -173,8 +173,16 @@ def run(
         again = (None, "failed") if retry_failed else (None,)
         todo = [one for one in sweep.runs[i::n] if (before[one.id] or {}).get("state") in again]
         say(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} there, {len(todo)} to execute")
-        for done, (one, record) in enumerate(_execute(todo, workers or sweep.workers, workers, ray, gpus, sweep), 1):
-            say(f"[{done}/{len(todo)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
+        left = todo
+        while left:
+            busy = []  # runs that share a loop with another run: the second comes again, and finds it done
+            for done, (one, record) in enumerate(
+                _execute(left, workers or sweep.workers, workers, ray, gpus, sweep), 1
+            ):
+                say(f"[{done}/{len(left)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
+                if runs.BUSY in (record["failure"] or {"error": ""})["error"]:
+                    busy.append(one)
+            left = busy if len(busy) < len(left) else []
         records = {one.id: one.record() for one in sweep.runs}
         failed = {i: r for i, r in records.items() if r and r["state"] == "failed"}
         table, rows = gather(sweep), 0
@@ -205,7 +213,7 @@ def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
     ours = {sweep.folder} if shard is None else {*mine}
     for folder in others:
         if folder not in ours and runs.held(folder):
-            raise RuntimeError(f"another process is working on {folder}; wait for it or stop it, then start again")
+            raise RuntimeError(f"{runs.BUSY} {folder}; wait for it or stop it, then start again")
 
 
 def one_run(one: Run, root: Path, threads: int) -> dict:

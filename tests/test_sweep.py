@@ -181,6 +181,14 @@ def test_ray_that_is_missing_is_one_sentence(project, monkeypatch):
     assert "--ray needs Ray, which is not installed here: pip install 'boostlib[ray]'" in done.output
 
 
+def test_runs_that_share_a_loop_wait_for_each_other(project):
+    hold = "import time\nfrom boostlib import runs\nwith runs.locked('shared'): time.sleep(4)"
+    small_project.write(project, "01_small", hold, small_project.WORK)
+    done = call("sweep", written(project, grid={"x": [1, 2]}))
+    assert done.exit_code == 0, done.output
+    assert "2 computed, 0 reused, 0 failed" in done.output and "[1/1] done" in done.output
+
+
 def test_shards_are_jobs_that_together_are_the_sweep(project):
     file = written(project, grid={"x": [1, 2, 3]}, workers=1)
     first = json.loads(call("sweep", file, "--shard", "0/2", "--json").stdout)
