@@ -170,11 +170,12 @@ def open_run(root: str | Path, name: str, identity: dict) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
-    """One process a run folder. Raises RuntimeError at once where another holds it; ``what`` names it for the reader."""
+    """One process a run folder. Raises RuntimeError where another holds it; ``what`` names it for the reader. It waits for
+    three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
+        lock = FileLock(folder / ".lock", timeout=3)
         lock.acquire()
     except Timeout as error:
         raise RuntimeError(f"{BUSY} {what or folder}; wait for it or stop it, then start again") from error

@@ -2,7 +2,9 @@
 
 import json
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -179,6 +181,22 @@ def test_ray_that_is_missing_is_one_sentence(project, monkeypatch):
     done = call("sweep", written(project, grid={"x": [1]}), "--ray", "auto")
     assert done.exit_code == 2
     assert "--ray needs Ray, which is not installed here: pip install 'boostlib[ray]'" in done.output
+
+
+def test_a_sweep_that_was_killed_goes_on_at_once_and_reuses_what_was_done(project):
+    hold = "import time\nfrom pathlib import Path\nfrom boostlib import runs"
+    hold += "\nwith runs.locked('loop'):\n    if x == 2 and not Path('begun').exists(): Path('begun').touch(); time.sleep(600)"
+    small_project.write(project, "01_small", hold, small_project.WORK)
+    file = written(project, grid={"x": [1, 2, 3]}, workers=1)
+    first = subprocess.Popen([sys.executable, "-m", "boostlib.cli", "sweep", file], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (project / "notebooks" / "begun").exists():
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.05)
+    first.kill()  # alone: its kernel has to notice by itself
+    first.wait()
+    again = json.loads(call("sweep", file, "--json").stdout)
+    assert (len(again["reused"]), len(again["computed"]), again["failed"]) == (1, 2, {})
 
 
 def test_runs_that_share_a_loop_wait_for_each_other(project):
