@@ -53,8 +53,8 @@ class Dynamics:
     ``beta`` is a number, one a prompt, "p0" (the labeler is f_0, as in the paper's experiments) or "self" (the labeler
     is f_t itself: the self-labeled control). With m = 0 it plays no role.
 
-    >>> float(Dynamics(k=1, m=1, beta=0.2, gamma_fp=0, gamma_fn=0).exact(0.0, 3)[3])  # 1 - (1 - beta)^3
-    0.488...
+    >>> round(float(Dynamics(k=1, m=1, beta=0.2, gamma_fp=0, gamma_fn=0).exact(0.0, 3)[3]), 3)  # 1 - (1 - beta)^3
+    0.488
     """
 
     k: int = 8
