@@ -21,6 +21,7 @@ from boostlib.learners.fallback import generate_sampler
 from boostlib.learners.sampling import Engine, Sample
 
 BUILT_IN = ("tiny", "smollm2-135m")
+ENGINES = ("transformers", "vllm")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -95,6 +96,9 @@ class LMLearner:
             return []
         start = [self.tokenizer.bos_token_id] if getattr(self.tokenizer, "add_bos_token", False) else []
         ids, shared = self._ids(prompts), start + (self._ids([prefix])[0] if prefix else [])
+        return self._draw(ids, k, keys, temperature, max_new_tokens, shared, stop, progress)
+
+    def _draw(self, ids, k, keys, temperature, max_new_tokens, shared, stop, progress) -> list[list[Response]]:
         ended = self._ended(stop)
         if self.model.config.model_type in FAMILIES:
             if self._engine is None:
@@ -286,23 +290,35 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
 
 
 def load_learner(
-    name: str, *, cache: Path | str = "runs/models", threads: int | None = None, seed: int = 0, **options
+    name: str,
+    *,
+    cache: Path | str = "runs/models",
+    threads: int | None = None,
+    seed: int = 0,
+    engine: str = "transformers",
+    **options,
 ) -> LMLearner:
     """A learner by name: "tiny" (random weights from ``seed``), "smollm2-135m", a local folder, or a hub id.
 
     ``options`` are those of `LMLearner`; for "tiny" also those of `tiny.model` and ``alphabet``. ``threads`` sets
-    torch's number of threads. Raises ValueError for an unknown name and for a folder without a model.
+    torch's number of threads; ``engine`` is what samples: "transformers" (this package's own, on a model of theirs) or
+    "vllm". Raises ValueError for an unknown name and for a folder without a model.
     """
     from transformers import AutoTokenizer
+
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+    kind = LMLearner
+    if engine == "vllm":
+        from boostlib.learners.vllm import VLLMLearner as kind
 
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "tiny":
-        shape = {k: options.pop(k) for k in ("hidden", "layers", "heads", "key_heads", "intermediate", "positions", "init", "theta")
-                 if k in options}  # fmt: skip
+        shape = {k: options.pop(k) for k in tiny.SHAPE if k in options}
         tokenizer = tiny.tokenizer(options.pop("alphabet", "arithmetic"))
         model = tiny.model(len(tokenizer), seed=seed, **shape)
-        return LMLearner(name, model, tokenizer, **{"slots": 512, "micro_tokens": 16384, **options})
+        return kind(name, model, tokenizer, **{"slots": 512, "micro_tokens": 16384, **options})
     if name == "smollm2-135m":
         source: Path | str = convert_smollm2(cache)
     elif Path(name).is_dir() or "/" in name:
@@ -311,6 +327,6 @@ def load_learner(
         raise ValueError(f"unknown model {name!r}: {', '.join(BUILT_IN)}, a local folder, or a hub id (owner/name)")
     model = _read_model(source)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenizer_only = len(tokenizer) < 200 and model.config.model_type == "llama"
-    defaults = {"slots": 512, "micro_tokens": 16384} if tokenizer_only else {}
-    return LMLearner("tiny" if tokenizer_only else name, model, tokenizer, source=source, **{**defaults, **options})
+    small = len(tokenizer) < 200 and model.config.model_type == "llama"  # a saved tiny model
+    defaults = {"slots": 512, "micro_tokens": 16384} if small else {}
+    return kind("tiny" if small else name, model, tokenizer, source=source, **{**defaults, **options})

@@ -15,6 +15,7 @@ ALPHABETS = {
     "arithmetic": "0123456789+-*/=;#() ",
     "ascii": string.digits + string.ascii_letters + string.punctuation + " \n\t",
 }
+SHAPE = ("hidden", "layers", "heads", "key_heads", "intermediate", "positions", "init", "theta")  # options of `model`
 
 
 def tokenizer(alphabet: str = "arithmetic"):
