@@ -140,7 +140,7 @@ def execute(
                 kernel_name=KERNEL,
                 cwd=str(notebook.parent),
                 progress_bar=sys.stderr.isatty() and not quiet,
-                extra_arguments=["--log-level=ERROR"],  # a kernel greets with a warning about its own transport
+                extra_arguments=["--log-level=CRITICAL"],  # a kernel greets with a warning about its own transport
             )
         except Exception:  # a cell failed, or the kernel died: what was executed is there to be read
             with contextlib.suppress(FileNotFoundError):
