@@ -21,7 +21,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "self_labeled": {"labeler": "self"},
     "boosting": {},
     "uniform": {"policy": "uniform"},
-    "labels_only": {"policy": "uniform", "alpha": 1.0},
+    "labels_only": {"policy": "uniform", "alpha": 1.0, "weak_data": "all"},
 }
 
 METHODS: dict[str, dict[str, Any]] = {  # settings of the loop that give a published method; rounds are the caller's

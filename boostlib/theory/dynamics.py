@@ -23,7 +23,7 @@ ARMS: dict[str, dict[str, object]] = {
     "self_labeled": {"beta": "self", "policy": "hard"},
     "boosting": {"policy": "hard"},
     "uniform": {"policy": "uniform"},
-    "labels_only": {"policy": "uniform", "alpha": 1.0},
+    "labels_only": {"policy": "uniform", "alpha": 1.0, "weak_data": "all"},
 }
 
 
