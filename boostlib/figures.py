@@ -194,7 +194,8 @@ def accuracy_by_level(table: pd.DataFrame) -> Figure:
     for panel, level in zip(panels.flat, levels, strict=False):
         part = table[table["level"] == level]
         curves(panel, part, "accuracy", n="n", ends=False, colours=colours_of(table["arm"]))
-        panel.set_title(f"level {level}  ({int(part['n'].max())} problems)", loc="left", fontsize=8)
+        words = level if isinstance(level, str) else f"level {level}"
+        panel.set_title(f"{words}  ({int(part['n'].max())} problems)", loc="left", fontsize=8)
         panel.set_xlabel("")
     for place, panel in enumerate(panels.flat):
         panel.set_visible(place < len(levels))
