@@ -5,12 +5,17 @@ Not covered: quality (the tests compare distributions), GPU servers.
 
 from __future__ import annotations
 
+import os
 import resource
+import statistics
+import subprocess
+import sys
 import time
 
 import torch
 
 from boostlib.bench import interleave, last_line, report
+from boostlib.learners import Example
 from boostlib.learners.lm import LMLearner, load_learner
 from boostlib.tasks import load_task
 
@@ -51,7 +56,7 @@ def compare(
     pilot = {}
     for batch in [b for b in batches if b <= len(prompts)]:
         start = time.perf_counter()
-        pilot[batch] = generate(learner, prompts[:batch], k, prefix, max(8, max_new_tokens // 4), batch)
+        pilot[batch] = generate(learner, prompts[:batch], k, prefix, max(8, max_new_tokens // 8), batch)
         pilot[batch] /= time.perf_counter() - start
     best, seeds = max(pilot, key=pilot.get), iter(range(10**6))
     sampled = []
@@ -80,8 +85,37 @@ def compare(
     return row
 
 
+def side_by_side(repeats: int = 3) -> dict:
+    """Two seeds of the tiny model in two processes at one thread each, against one alone: seconds, and their ratio."""
+    command, alone, together = [sys.executable, "-m", __name__], [], []
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    for _ in range(repeats):
+        alone.append(float(start().communicate()[0]))
+        together.append(max(float(child.communicate()[0]) for child in [start(), start()]))
+    seconds = {"alone": statistics.median(alone), "two at once": statistics.median(together)}
+    ratio = seconds["two at once"] / seconds["alone"]
+    print(f"\nTiny model, a seed a process, one thread each: {seconds['alone']:.1f} s alone, "
+          f"{seconds['two at once']:.1f} s two at once ({ratio:.2f}x)")  # fmt: skip
+    return {"seconds": seconds, "ratio": ratio}
+
+
+def one_seed() -> float:
+    """Seconds of a small round of the tiny model (sampling, then fine-tuning) on one thread."""
+    learner, task = load_learner("tiny", threads=1), load_task("arithmetic", "train", n=300)
+    examples = [Example(p.prompt, p.reference) for p in task.problems]
+    start = time.perf_counter()
+    keys = [(n,) for n in range(len(examples))]
+    learner.sample([e.prompt for e in examples], 8, keys=keys, max_new_tokens=task.max_new_tokens)
+    learner.fine_tune(examples, steps=60, batch_size=32, lr=1e-3, seed=0)
+    return time.perf_counter() - start
+
+
 def run(
-    *, model: str = "smollm2-135m", task: str = "gsm8k", prompts: int = 8, k: int = 8, max_new_tokens: int = 160,
+    *, model: str = "smollm2-135m", task: str = "gsm8k", prompts: int = 4, k: int = 8, max_new_tokens: int = 160,
     repeats: int = 3, shots: tuple[int, ...] = (3, 0), tiny: bool = True, cache: str = "runs/models",
 ) -> dict:  # fmt: skip
     """Tokens a second of both on ``prompts`` prompts, medians of ``repeats``."""
@@ -103,5 +137,12 @@ def run(
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of this process {memory:.1f} GiB")
     results = {"ratios": {name: row["ratio"]["boostlib"] for name, row in rows.items()}}
-    last_line(**results, rows=rows, matmul_peak=peak, threads=torch.get_num_threads(), peak_gib=memory)
+    pair = side_by_side(repeats) if tiny else None
+    last_line(
+        **results, rows=rows, side_by_side=pair, matmul_peak=peak, threads=torch.get_num_threads(), peak_gib=memory
+    )
     return results | {"rows": rows}
+
+
+if __name__ == "__main__":
+    print(one_seed())
