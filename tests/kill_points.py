@@ -14,11 +14,13 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tqdm.std import tqdm
 
 import boostlib as bl
 from boostlib import runs
@@ -136,13 +138,14 @@ def at_random(folder: Path, repeats: int = 6) -> dict:
     alone, expected, rng = time.perf_counter() - start, contents(folder / "whole"), np.random.default_rng(0)
     deaths, wrong = 0, []
     for repeat in range(repeats):
-        here = folder / f"killed-{repeat}"
+        here, lives = folder / f"killed-{repeat}", 0
         while True:
             child = os.fork()
             if not child:
                 run(here, **longer)
                 os._exit(0)
-            end = time.monotonic() + rng.uniform(0.02, 0.4) * alone  # progress is certain: what is finished is reused
+            patience = alone * 1.3**lives  # a machine that has become slow must let a life get further than the last
+            end, lives = time.monotonic() + rng.uniform(0.02, 0.4) * patience, lives + 1
             while time.monotonic() < end and not (status := os.waitpid(child, os.WNOHANG))[0]:
                 time.sleep(0.002)
             if status[0]:
@@ -190,6 +193,8 @@ def checkpoints(folder: Path) -> dict:
 
 if __name__ == "__main__":
     runs.environment = lambda: {"started": str(time.time())}  # a note that is never compared; the real one asks git
+    tqdm.monitor_interval = 0  # tqdm's lock is shared by forks: one killed while it holds it would stop all others
+    tqdm.set_lock(threading.RLock())
     run(Path(sys.argv[2]) / "warm")  # imports once, before the forks
     what = {"points": points, "random": at_random, "checkpoints": checkpoints}[sys.argv[1]]
     print(json.dumps(what(Path(sys.argv[2]))))
