@@ -2,10 +2,11 @@
 PYTHON   ?= python3
 PROFILE  ?= mini
 NOTEBOOK ?= all
+SWEEP    ?= sweeps/beta.yaml
 BIN       = .venv/bin
 TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CPU index; see the README
 
-.PHONY: figures test lab record lock
+.PHONY: figures test lab sweep record lock
 figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
 	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
 
@@ -16,6 +17,9 @@ test: .venv/ready     ## ruff, pytest, nbval
 
 lab: .venv/ready      ## JupyterLab on the notebooks, with the right kernel
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+sweep: .venv/ready    ## many parameter sets of one notebook (SWEEP=sweeps/beta.yaml), resumable
+	$(BIN)/boostlib sweep $(SWEEP)
 
 record: .venv/ready   ## copy the small tables of finished runs beside the executed notebooks
 	$(BIN)/boostlib record --profile $(PROFILE)
