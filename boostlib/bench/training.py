@@ -5,13 +5,14 @@ Not covered: multi-GPU training, adapters.
 
 from __future__ import annotations
 
+import importlib.util
 import resource
 import tempfile
 
 import torch
 
 from boostlib.bench import interleave, last_line, report
-from boostlib.bench.sampling import matmul_peak
+from boostlib.bench.sampling import matmul_peak, real_task
 from boostlib.learners import Example
 from boostlib.learners.lm import LMLearner, load_learner
 from boostlib.tasks import load_task
@@ -38,7 +39,7 @@ def sft_trainer(learner: LMLearner, examples: list[Example], batch_size: int, lr
 
 
 def run(
-    *, model: str = "smollm2-135m", task: str = "gsm8k", n: int = 32, batch_size: int = 8, lr: float = 1e-5,
+    *, model: str = "smollm2-135m", task: str | None = None, n: int = 32, batch_size: int = 8, lr: float = 1e-5,
     repeats: int = 3, as_it_comes: bool = True, cache: str = "runs/models",
 ) -> dict:  # fmt: skip
     """Trained tokens a second (prompts and responses, padding not counted) over ``n`` examples, one pass each.
@@ -46,7 +47,9 @@ def run(
     The trainers compute in float32 without gradient checkpointing, as ours does; "as it comes" leaves TRL's defaults.
     Packed, a batch is one sequence of up to 1,024 tokens: about as many as ``batch_size`` examples of GSM8K have.
     """
-    peak = matmul_peak()
+    if importlib.util.find_spec("trl") is None:
+        raise ValueError("the training benchmark compares with TRL: pip install trl==1.16.0 (the extra 'bench')")
+    task, peak = task or real_task(), matmul_peak()
     print(f"{torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
     learner, steps = load_learner(model, cache=cache), -(-n // batch_size)
     examples = [Example(p.prompt, p.reference) for p in load_task(task, "train", n=n).problems]
