@@ -124,7 +124,7 @@ def f():
 def test_the_candidate_sees_nothing_of_the_host(tmp_path):
     """Its own channel, the standard library and an empty folder; told apart by a value that must be []."""
     (tmp_path / "data").touch()
-    outside = [str(tmp_path), str(Path.home()), str(Path.cwd()), os.environ.get("BOOSTLIB_DATA", "/work/shared")]
+    outside = [str(tmp_path), str(Path.home()), str(Path.cwd()), os.environ.get("BOOSTLIB_DATA", "/var/lib")]
     library = os.path.realpath(os.__file__)
     outside = [p for p in outside if not library.startswith(p + "/")] + [str(Path.cwd() / "pyproject.toml")]
     program = SEES.replace("OUTSIDE", repr(outside))
