@@ -122,8 +122,8 @@ def run(
     *, model: str = "smollm2-135m", task: str | None = None, prompts: int = 4, k: int = 8, max_new_tokens: int = 160,
     repeats: int = 3, shots: tuple[int, ...] = (3, 0), tiny: bool = True, cache: str = "runs/models",
 ) -> dict:  # fmt: skip
-    """Tokens a second of both on ``prompts`` prompts (zero-shot, which is quicker, twice as many), medians of ``repeats``. ``task`` None: gsm8k where its files
-    are (BOOSTLIB_DATA), else gsm_symbolic."""
+    """Tokens a second of both on ``prompts`` prompts (zero-shot, which is quicker, twice as many), medians of
+    ``repeats``. ``task`` None: gsm8k where its files are (BOOSTLIB_DATA), else gsm_symbolic."""
     task = task or real_task()
     peak = matmul_peak()
     print(f"{torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
