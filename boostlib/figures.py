@@ -10,8 +10,6 @@ Not covered: where the tables come from (runs, boosting), which figure belongs i
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from boostlib import stats
+from boostlib import runs, stats
 
 ARMS = {  # the order and the words of every figure
     "do_nothing": "do nothing",
@@ -117,12 +115,7 @@ def save(fig: Figure, name: str, data: pd.DataFrame, manifest_hash: str, folder:
     files["csv"] = data.assign(manifest=manifest_hash).to_csv(index=False, lineterminator="\n").encode()
     paths = [Path(folder) / f"{name}.{kind}" for kind in files]
     for path, content in zip(paths, files.values(), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        runs.write_bytes(path, content)
     return paths
 
 
