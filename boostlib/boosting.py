@@ -268,8 +268,8 @@ class Loop:
         choice, sampling = self.settings.labeler, self.sampling() | {"temperature": self.settings.temperature}
         if callable(choice):
             return labelers.from_callable(choice)
-        if choice == "corrupted":
-            return labelers.corrupted_reference(self.task, self.settings.beta)
+        if choice in ("corrupted", "systematic"):
+            return labelers.corrupted_reference(self.task, self.settings.beta, choice == "systematic")
         return labelers.model(self.place(t if choice == "self" else 0), **sampling)
 
     def statistics(self, t: int, right: np.ndarray) -> Statistics:

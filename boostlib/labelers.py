@@ -5,7 +5,8 @@ A labeler maps problems and counts to responses. Not covered: which prompts are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,14 +22,27 @@ class Labeler(Protocol):
         """``counts[i]`` responses to ``problems[i]``; the randomness of answer j depends on ``(*keys[i], j)`` alone."""
 
 
-def corrupted_reference(task: Task, beta: float) -> Labeler:
-    """The reference with probability ``beta``, else the task's plausible wrong answer."""
-    if not 0 < beta <= 1:
+def corrupted_reference(task: Task, beta: float | Mapping[int, float], systematic: bool = False) -> Labeler:
+    """The reference with probability ``beta`` (a number, or one for each level of difficulty), else the task's plausible
+    wrong answer: another one each time, or, if ``systematic``, always the same for a problem.
+
+    Errors that all differ leave the right answer the most likely one, however rare it is; errors that agree do not.
+    Raises ValueError for a beta outside [0, 1], for one of 0 everywhere, and for a problem whose level has none.
+    """
+    betas = {int(level): b for level, b in beta.items()} if isinstance(beta, Mapping) else None  # text when from JSON
+    values = [beta] if betas is None else list(betas.values())
+    if not all(0 <= b <= 1 for b in values) or not any(values):
         raise ValueError(f"beta = {beta} is outside (0, 1]: a labeler that is never right cannot help")
+    levels = {p.meta.get("level") for p in task.problems} if betas is not None else set()
+    if betas is not None and not levels <= set(betas):
+        raise ValueError(f"beta = {beta} has no chance for level {min(levels - set(betas), key=str)} of {task.name}")
 
     def one(problem: Problem, key: tuple[int, ...]) -> str:
         rng = np.random.default_rng(key)
-        return problem.reference if rng.random() < beta else task.corrupt(problem, rng)
+        if rng.random() < (beta if betas is None else betas[problem.meta["level"]]):
+            return problem.reference
+        same = np.random.default_rng(int.from_bytes(hashlib.sha256(problem.id.encode()).digest()[:8]))
+        return task.corrupt(problem, same if systematic else rng)
 
     return lambda problems, counts, keys: [
         [one(p, (*key, j)) for j in range(m)] for p, m, key in zip(problems, counts, keys, strict=True)

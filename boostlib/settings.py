@@ -5,6 +5,7 @@ Not covered: sizes of tasks and models (the caller brings them).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from .allocation import POLICIES
 
-LABELERS = ("corrupted", "base", "self")
+LABELERS = ("corrupted", "systematic", "base", "self")
 
 ARMS: dict[str, dict[str, Any]] = {
     "do_nothing": {"gamma_fp": 1.0, "gamma_fn": 0.0, "budget": 0, "alpha": 0.0},
@@ -43,10 +44,10 @@ class Settings:
     alpha: float | None = 1 / 3  # total weight of the weak data; None: every example counts the same
     gamma_fp: float = 0.0  # chance that the filter accepts a wrong response
     gamma_fn: float = 0.0  # chance that it rejects a right one
-    labeler: str | Callable = (
-        "corrupted"  # "corrupted" reference *, "base" (the paper: f_0), "self" (f_t), or (problem, rng) -> response
-    )
-    beta: float = 0.3  # chance that the corrupted reference is right *
+    # "corrupted" reference *, "systematic" (the same with one wrong answer a prompt), "base" (the paper: f_0), "self" (f_t),
+    # or (problem, rng) -> response
+    labeler: str | Callable = "corrupted"
+    beta: float | Mapping[int, float] = 0.3  # chance that the corrupted reference is right, or one for each level *
     policy: str | Callable = "hard"  # who is labelled: a name in allocation.POLICIES, or a policy
     budget: int | None = None  # labeler responses asked for each round; None: prompts times k, as in the paper
     labels_per_prompt: int | None = (
@@ -79,7 +80,8 @@ class Settings:
         need(self.alpha is None or 0 <= self.alpha <= 1, "alpha", "in [0, 1], or None for equal weights")
         for name in ("gamma_fp", "gamma_fn", "max_error_rate"):
             need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
-        need(0 < self.beta <= 1, "beta", "in (0, 1]")
+        betas = self.beta.values() if isinstance(self.beta, Mapping) else [self.beta]
+        need(all(0 <= b <= 1 for b in betas) and any(betas), "beta", "in (0, 1], or a mapping of level to chance")
         need(
             callable(self.labeler) or self.labeler in LABELERS,
             "labeler",
@@ -138,6 +140,9 @@ def arms_of(arms: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def _named(function: Callable) -> str:
+    if isinstance(function, functools.partial):
+        given = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in sorted(function.keywords.items()))]
+        return f"{_named(function.func)}({', '.join(given)})"
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):
