@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from boostlib.learners import tiny
+from boostlib.learners import sampling, tiny
 from boostlib.learners.lm import LMLearner
 from boostlib.learners.sampling import Engine, draw, uniforms
 
@@ -139,3 +139,16 @@ def test_progress_adds_up():
     out = learner.sample(PROMPTS, 3, keys=KEYS, max_new_tokens=12, progress=lambda s, t: seen.append((s, t)))
     assert sum(s for s, _ in seen) == 24
     assert sum(t for _, t in seen) == sum(r.tokens for group in out for r in group)
+
+
+def test_one_long_prompt_does_not_make_every_store_long(monkeypatch):
+    """One test problem of MBPP has 3,730 tokens, the others some 120: stores for all as long as that took 22 GB."""
+    monkeypatch.setattr(sampling, "BAND", 16)
+    sizes = []
+    make = sampling._Run.__init__
+    monkeypatch.setattr(sampling._Run, "__init__", lambda run, *a: (make(run, *a), sizes.append(run.shared.shape))[0])
+    learner, prompts = small(), [*PROMPTS[:4], "1+" * 40 + "1=", *PROMPTS[4:]]
+    keys = [(0, 1, 2, n) for n in range(len(prompts))]
+    ours = tokens(learner, prompts, keys=keys)
+    assert [group[0] for group in ours] == [greedy_by_generate(learner, p, 24) for p in prompts]
+    assert [(shape[2], shape[4]) for shape in sizes] == [(8, 9), (1, 82)]  # prompts side by side, their longest

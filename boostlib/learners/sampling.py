@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from boostlib.learners.decoder import Decoder, read
 
 PREFILL_TOKENS = 4096  # prompts are read in pieces of at most this many tokens, which bounds the memory of the scores
+BAND = 512  # prompts longer than this run apart, in bands that double, with fewer rows: every store is as long as its longest
 
 
 def uniforms(key: Sequence[int], j: int, n: int) -> np.ndarray:
@@ -96,17 +97,26 @@ class Engine:
                 f"prefix, prompt and response may take {longest} tokens, the model has {self.decoder.window} positions"
             )
         self.decoder.rotary(longest)
-        run = _Run(self.decoder, max(self.slots, k), prompts, k, keys, temperature, max_new_tokens, self.prefix(prefix))
-        while run.waiting or run.samples:
-            before = run.drawn
-            run.admit()
-            done = run.retire(ended)
-            if run.samples:
-                run.step()
-                done += run.retire(ended)
-            if progress is not None:
-                progress(done, run.drawn - before)
-        return run.results
+        results: list[list[Sample]] = [[] for _ in prompts]
+        bands = [max(0, (len(p) - 1) // BAND).bit_length() for p in prompts]
+        for band in sorted(set(bands)):
+            here = [i for i, b in enumerate(bands) if b == band]
+            some = [prompts[i] for i in here], k, [keys[i] for i in here]
+            run = _Run(
+                self.decoder, max(self.slots >> band, k), *some, temperature, max_new_tokens, self.prefix(prefix)
+            )
+            while run.waiting or run.samples:
+                before = run.drawn
+                run.admit()
+                done = run.retire(ended)
+                if run.samples:
+                    run.step()
+                    done += run.retire(ended)
+                if progress is not None:
+                    progress(done, run.drawn - before)
+            for i, samples in zip(here, run.results, strict=True):
+                results[i] = samples
+        return results
 
     def prefix(self, ids: Sequence[int]) -> Tensor:
         """Keys and values (2, layers, 1, G, P, D) of the shared prefix, computed once for these weights."""
@@ -135,7 +145,7 @@ class _Run:
         # Longest first, ties by key: prompts side by side are about equally long, and the order given does not matter.
         self.waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(keys[i])), reverse=True)
         slots = min(slots, k * max(len(prompts), 1))
-        self.slots, groups = slots, -(-slots // k) * 2
+        self.slots, groups = slots, min(len(prompts), -(-slots // k) * 2)
         self.samples: list[Sample] = []
         self.drawn = 0
         self.free = list(range(groups))[::-1]
