@@ -1,5 +1,6 @@
 """The loop: what each arm trains on, what is paired, what bad input does."""
 
+import functools
 import json
 
 import numpy as np
@@ -176,6 +177,14 @@ def test_settings_say_which_function_was_used():
 
     assert Settings(labeler=ours).identity()["labeler"].startswith("test_settings_say_which_function_was_used")
     json.dumps(Settings(labeler=ours).identity())
+
+
+def test_settings_tell_partial_functions_apart():
+    """The oracle at another beta is another policy, and must not be resumed from this one's run."""
+    oracles = [functools.partial(bl.allocation.oracle, beta=beta) for beta in (0.3, 0.1)]
+    first, second = (Settings(policy=policy).identity()["policy"] for policy in oracles)
+    assert first != second
+    assert first.startswith("oracle:")
 
 
 def test_two_workers_give_what_one_gives(chains, tabular, tmp_path):
