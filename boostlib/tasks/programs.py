@@ -60,7 +60,7 @@ class Programs(Task):
         challenge: bool = False,
     ) -> list[sandbox.Verdict]:
         """A full verdict for each pair, with the reason of a failure. ``challenge``: by the challenge tests.
-        Equal programs of a problem run once; ``workers=None`` is one a core."""
+        Equal programs of a problem run once; ``workers=None`` is one a core, or OMP_NUM_THREADS where that is set."""
         items: dict[tuple, int] = {}
         places = []
         for problem, response in pairs:
@@ -68,7 +68,7 @@ class Programs(Task):
             places.append(items.setdefault(item, len(items)))
         sizes = iter(Counter(places).values())  # progress counts pairs, not programs
         count = (lambda _: progress(next(sizes))) if progress else None
-        results = sandbox.check_many(items, workers or os.cpu_count() or 1, count, allow=self.allow)
+        results = sandbox.check_many(items, workers or _share(), count, allow=self.allow)
         again = {}  # too slow here and now: how slow is the reference?
         for i, (item, result) in enumerate(zip(items, results, strict=True)):
             if result.status == "timeout":
@@ -102,6 +102,12 @@ class Programs(Task):
     def _item(problem: Problem, program: str, challenge: bool = False) -> tuple:
         tests = problem.meta["challenge" if challenge else "tests"]
         return program, tuple(tests), problem.meta.get("setup", ""), FLOOR
+
+
+def _share() -> int:
+    """Cores for checks: those of the machine, or of this worker process, which says in OMP_NUM_THREADS what it may use."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdigit() and int(threads) else os.cpu_count() or 1
 
 
 @functools.lru_cache(1 << 16)
