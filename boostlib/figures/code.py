@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from . import PAGE, PERCENT, colours_of, key_line, label_of
 
@@ -67,9 +67,10 @@ def accepted_and_wrong(table: pd.DataFrame) -> Figure:
             panel.plot(x, part["value"], "o", color=colour, markersize=4, markeredgewidth=0)
         panel.set_title(words, loc="left")
         panel.set_xlabel("round")
+        panel.set_xlim(table["round"].min() - 0.5, table["round"].max() + 0.5)
         panel.set_ylim(bottom=0)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.yaxis.set_major_formatter(PERCENT)
+        panel.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # may be well under 1%
     key_line(fig, {label_of(arm): colour for arm, colour in arms.items()})
     note = "95% intervals, answers clustered by prompt, given the seeds"
     fig.supxlabel(note, x=0.995, ha="right", fontsize=6.5, color="#777777")
