@@ -38,6 +38,7 @@ def simulate(
     budget: int | None = None,
     skill: Sequence[int] | None = None,
     pooling: float = 1.0,
+    speed: float = 1.0,
     cost: Sequence[float] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -45,8 +46,9 @@ def simulate(
 
     A Beta or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform" spend m
     labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget`` (labels a
-    round) every policy shares it. ``skill`` (prompts,) groups prompts: p_{t+1} = (1 - pooling) x own share + pooling x the
-    share over the skill's data; where the skill has no data, the own share. Row i depends on (seed, i) alone.
+    round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts: p_{t+1} =
+    (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the own share. Row
+    i depends on (seed, i) alone.
     """
     from boostlib.theory.dynamics import _check_rounds
 
@@ -55,6 +57,8 @@ def simulate(
         raise ValueError(f"n_seeds = {n_seeds}: give at least 1.")
     if not 0 <= pooling <= 1:
         raise ValueError(f"pooling = {pooling!r} is outside [0, 1].")
+    if not 0 <= speed <= 1:
+        raise ValueError(f"speed = {speed!r} is outside [0, 1].")
     spec = as_initial(p0)
     n = prompts if isinstance(spec, Beta | Histogram) else len(spec)
     groups = None if skill is None else np.unique(np.asarray(skill), return_inverse=True)[1]
@@ -68,7 +72,7 @@ def simulate(
     for i in range(n_seeds):
         rng = np.random.Generator(np.random.SFC64([seed, i]))
         p = draw(spec, n, rng)
-        run = _Run(d, d.betas(p0 if np.ndim(d.beta) else p, p), rng, policy, budget, groups, pooling, cost)
+        run = _Run(d, d.betas(p0 if np.ndim(d.beta) else p, p), rng, policy, budget, groups, pooling, cost, speed)
         curves[i] = run.curve(p, rounds)
         if progress:
             progress(1)
@@ -78,8 +82,8 @@ def simulate(
 class _Run:
     """One seed: arrays over prompts, a loop over rounds."""
 
-    def __init__(self, d, beta, rng, policy, budget, groups, pooling, cost) -> None:
-        self.d, self.rng, self.policy, self.budget = d, rng, policy, budget
+    def __init__(self, d, beta, rng, policy, budget, groups, pooling, cost, speed) -> None:
+        self.d, self.rng, self.policy, self.budget, self.speed = d, rng, policy, budget, speed
         self.beta, self.groups, self.pooling = beta, groups, pooling
         self.cost = None if cost is None else np.asarray(cost, float)
         self.accepted: list[np.ndarray] = []
@@ -131,9 +135,12 @@ class _Run:
             right = (beta * keep_right).astype(np.float32)
             either = np.float32(1) if keep_wrong == keep_right == 1 else right + (1 - beta) * keep_wrong
             return who, *self.count(right, np.broadcast_to(either, right.shape).astype(np.float32), d.m)
-        counts = np.asarray(self.policy(self.statistics(p, accepted), self.budget, self.rng))
+        beta = p.astype(float) if d.beta == "self" else self.beta
+        known = {"gamma_fp": d.gamma_fp, "gamma_fn": d.gamma_fn, "filtered": d.weak_data == "A"}
+        known = {"beta": beta, **known} if d.policy == "oracle" else {}  # it alone is told the truth
+        counts = np.asarray(self.policy(self.statistics(p, accepted), self.budget, self.rng, **known))
         who = np.flatnonzero(counts)
-        beta = (p.astype(float) if d.beta == "self" else self.beta)[who]
+        beta = beta[who]
         right = self.rng.binomial(counts[who], beta)
         a = self.rng.binomial(right, keep_right)
         n = a + self.rng.binomial(counts[who] - right, keep_wrong)
@@ -162,6 +169,8 @@ class _Run:
             share[who[has]] = u[has] / v[has]
         else:
             share = self.mixed(p, a, n, who, u, v)
+        if self.speed < 1:
+            share = p + self.speed * (share - p)
         return (share * np.float32(1 - self.d.eta)).astype(np.float32)
 
     def mixed(self, p, a, n, who, u, v) -> np.ndarray:

@@ -1,0 +1,208 @@
+"""Figures of the labeling budget: theory by policy, accuracy against labels, who is asked, differences in a row.
+
+Not covered: the numbers (spending, ranking, theory.budgets), saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from . import PAGE, PERCENT, colours_of, curves, label_of, lighter, summarise
+from . import _footnote as footnote
+
+SERIES = {  # measures side by side in a forest, in this order: colour, marker
+    "greedy, test": ("#333333", "o"),
+    "sampled, training prompts": ("#a03e91", "s"),
+    "theory": ("#b8951a", "D"),
+}
+
+
+def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figure:
+    """Accuracy after ``rounds`` against the budget, a row of panels for each gamma, a column for each beta, a line a policy.
+
+    ``table``: `theory.budgets.by_policy` in one round, with columns beta and gamma; ``without``: gamma, accuracy with no
+    labels (exact), dashed.
+    """
+    betas, gammas = sorted(table["beta"].unique()), sorted(table["gamma"].unique())
+    fig = Figure(figsize=(PAGE, 0.75 + 2.2 * len(gammas)), layout="constrained")
+    panels = fig.subplots(len(gammas), len(betas), sharex=True, sharey=True, squeeze=False)
+    colours = colours_of(table["policy"])
+    drawn = summarise(table, "accuracy", ["gamma", "beta", "policy", "budget"])
+    for row, gamma in zip(panels, gammas, strict=True):
+        for ax, beta in zip(row, betas, strict=True):
+            here = drawn[(drawn["gamma"] == gamma) & (drawn["beta"] == beta)]
+            for policy, colour in colours.items():
+                line = here[here["policy"] == policy].sort_values("budget")
+                ax.fill_between(line["budget"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
+                width, dash = (2.0, (0, (1, 1))) if policy == "oracle" else (1.4, "-")
+                ax.plot(line["budget"], line["mean"], color=colour, marker="o", ms=2.5, lw=width, ls=dash)
+            level = without.loc[without["gamma"] == gamma, "accuracy"].iloc[0]
+            ax.axhline(level, color="#777777", lw=0.8, ls=(0, (4, 3)))
+            ax.set_title(f"beta = {beta:g}, gamma = {gamma:g}", loc="left")
+    budgets = sorted(table["budget"].unique())
+    for ax in panels[-1]:
+        ax.set(xscale="log", xlabel="labels a prompt and round")
+        ax.set_xticks(budgets, labels=[f"{b:.2g}" for b in budgets])
+        ax.minorticks_off()
+    panels[0, 0].yaxis.set_major_formatter(PERCENT)
+    fig.supylabel(f"accuracy after {rounds} rounds, % (dashed: no labels)", fontsize=8)
+    _key(fig, colours)
+    return fig
+
+
+def against_labels(table: pd.DataFrame, target: float | None = None, without: pd.DataFrame | None = None) -> Figure:
+    """Accuracy against labels spent (`spending.with_spent`), a line a policy: greedy on test problems, sampled on training
+    prompts. ``without``: rows of an arm without labels, dashed at the same rounds' labels. ``target``: dotted."""
+    fig = Figure(figsize=(PAGE, 3.3), layout="constrained")
+    sides = fig.subfigures(1, 2)
+    measures = {
+        "test_accuracy": ("n_test", "test problems, greedy"),
+        "train_accuracy": ("n_train", "training prompts, one sample"),
+    }
+    footnote(fig, table)
+    axes: list[Axes] = [side.subplots() for side in sides]
+    for ax, (metric, (n, title)) in zip(axes, measures.items(), strict=True):
+        ax.set_title(title, loc="left")
+        if without is not None and len(without):
+            line = without.groupby("spent")[metric].mean()
+            ax.plot(line.index, line, color="#777777", lw=1, ls=(0, (4, 3)))
+            ax.annotate("no labels", (line.index[-1], line.iloc[-1]), (0, -9), textcoords="offset points", ha="right", color="#777777", fontsize=7)  # fmt: skip
+        if target is not None and metric == "test_accuracy":
+            ax.axhline(target, color="#777777", lw=0.8, ls=":")
+        curves(ax, table, metric, x="spent", n=n)
+        ax.set(xlabel="labels spent", ylabel="accuracy, %")
+    return fig
+
+
+def who(shares: pd.DataFrame, words: str = "level") -> Figure:
+    """Heat map of `spending.who`, a panel a policy: groups of prompts by rounds, the share of the round's labels in print,
+    its colour that share over the group's share of the prompts (white: as frequent as the prompts)."""
+    mean = shares.groupby(["arm", "round", "group"], as_index=False)[["share", "expected"]].mean()
+    arms = list(colours_of(mean["arm"]))
+    columns = min(len(arms), 3)
+    rows = -(-len(arms) // columns)
+    groups = sorted(mean["group"].unique())
+    fig = Figure(figsize=(PAGE, 0.4 + (0.45 + 0.27 * len(groups)) * rows), layout="constrained")
+    panels = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    norm = TwoSlopeNorm(0, -2, 2)  # powers of two
+    for ax, arm in zip(panels.flat, arms, strict=False):
+        part = mean[mean["arm"] == arm]
+        share, expected = (
+            part.pivot(index="group", columns="round", values=c).loc[groups] for c in ("share", "expected")
+        )
+        ratio = np.log2((share / expected).clip(1e-3))
+        mesh = ax.imshow(ratio, cmap="PuOr_r", norm=norm, aspect="auto")
+        for (y, x), value in np.ndenumerate(share.to_numpy()):
+            dark = abs(ratio.to_numpy()[y, x]) > 1.4
+            ax.text(
+                x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="white" if dark else "#222222"
+            )
+        ax.set_title(label_of(arm), loc="left", color=colours_of(arms)[arm], fontsize=8, pad=2)
+        ax.set_xticks(range(share.shape[1]), labels=share.columns)
+        ax.set_yticks(range(len(groups)), labels=groups)
+        ax.tick_params(length=0)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+    for place, ax in enumerate(panels.flat):
+        ax.set_visible(place < len(arms))
+        if place + columns >= len(arms):
+            ax.tick_params(labelbottom=True)
+    fig.supxlabel("round", fontsize=8)
+    fig.supylabel(words, fontsize=8)
+    bar = fig.colorbar(mesh, ax=panels, pad=0.015, ticks=[-2, -1, 0, 1, 2], extend="both")
+    bar.ax.set_yticklabels(["1/4", "1/2", "1", "2", "4"])
+    bar.set_label("labels over prompts (in print: % of labels)", fontsize=7.5)
+    return fig
+
+
+def forest(
+    rows: pd.DataFrame, xlabel: str, series: Mapping[str, tuple[str, str]] = SERIES, notes: Sequence[str] = ()
+) -> Figure:
+    """Differences with their intervals, one line a name: columns name, series, difference, low, high; hollow where the
+    interval holds 0 or is missing. ``series``: what stands side by side, name -> (colour, marker)."""
+    names = list(dict.fromkeys(rows["name"]))
+    present = [s for s in series if s in set(rows["series"])]
+    fig = Figure(figsize=(PAGE, 0.9 + (0.16 + 0.11 * len(present)) * len(names)), layout="constrained")
+    ax = fig.subplots()
+    ax.axvline(0, color="#333333", lw=0.8)
+    for i in range(0, len(names), 2):
+        ax.axhspan(i - 0.5, i + 0.5, color="#f5f5f5", lw=0)
+    for place, kind in enumerate(present):
+        colour, marker = series[kind]
+        part = rows[rows["series"] == kind]
+        y = part["name"].map(names.index) + (place - (len(present) - 1) / 2) * 0.7 / max(1, len(present))
+        ax.hlines(y, part["low"], part["high"], color=colour, lw=1.2)
+        resolved = (part["low"] > 0) | (part["high"] < 0)
+        faces = [colour if yes else "white" for yes in resolved]
+        ax.scatter(part["difference"], y, c=faces, edgecolors=colour, marker=marker, s=20, lw=1, zorder=3)
+        ax.scatter([], [], color=colour, marker=marker, s=20, label=kind)
+    ax.set_yticks(range(len(names)), labels=names)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.grid(False, axis="y")
+    if len(present) > 1:
+        fig.legend(loc="outside upper left", ncols=len(present), frameon=False, borderpad=0, handletextpad=0.2)
+    if notes:
+        fig.supxlabel("; ".join(notes), x=0.995, ha="right", fontsize=6.5, color="#777777")
+    return fig
+
+
+def ranking(table: pd.DataFrame) -> Figure:
+    """Means with their t intervals, best on top, a panel a measure, and the ranks left open beside each: columns measure,
+    arm, mean, low, high, best, worst."""
+    measures = list(dict.fromkeys(table["measure"]))
+    fig = Figure(figsize=(PAGE, 0.6 + 0.2 * table["arm"].nunique()), layout="constrained")
+    for ax, measure in zip(np.atleast_1d(fig.subplots(1, len(measures))), measures, strict=True):
+        part = table[table["measure"] == measure].sort_values("mean", ascending=False).reset_index(drop=True)
+        for y, row in part.iterrows():
+            colour = colours_of(table["arm"])[row["arm"]]
+            ax.hlines(y, row["low"], row["high"], color=colour, lw=1.4)
+            ax.plot(row["mean"], y, "o", color=colour, ms=4.5)
+            if pd.notna(row["best"]):
+                text = (
+                    f"{row['best']:.0f}" if row["best"] == row["worst"] else f"{row['best']:.0f} to {row['worst']:.0f}"
+                )
+                ax.annotate(text, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=7, color="#555555", annotation_clip=False)  # fmt: skip
+        ax.set_yticks(range(len(part)), labels=[label_of(a) for a in part["arm"]])
+        ax.set(ylim=(len(part) - 0.5, -0.5), xlabel=f"{measure}, %")
+        ax.xaxis.set_major_formatter(PERCENT)
+        ax.set_title("rank", loc="right", fontsize=7, color="#555555")
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x")
+        ax.grid(False, axis="y")
+    return fig
+
+
+def against_theory(points: pd.DataFrame) -> Figure:
+    """Theory (x) against runs (y), a point a policy with the run's interval: columns policy, theory, mean, low, high."""
+    fig = Figure(figsize=(0.62 * PAGE, 3.4), layout="constrained")
+    ax = fig.subplots()
+    corner = points[["theory", "mean"]].min().min()
+    ax.axline((corner, corner), slope=1, color="#777777", lw=0.8, ls=(0, (4, 3)))
+    for row in points.itertuples():
+        colour = colours_of(points["policy"])[row.policy]
+        ax.vlines(row.theory, row.low, row.high, color=lighter(colour, 0.3), lw=1.4)
+        ax.plot(row.theory, row.mean, "o", color=colour, ms=5)
+        ax.annotate(label_of(row.policy), (row.theory, row.mean), (5, -9), textcoords="offset points", color=colour, fontsize=7)  # fmt: skip
+    ax.set(xlabel="theory, %", ylabel="runs, %")
+    ax.xaxis.set_major_formatter(PERCENT)
+    ax.yaxis.set_major_formatter(PERCENT)
+    return fig
+
+
+def _key(fig: Figure, colours: Mapping[str, str]) -> None:
+    from matplotlib.lines import Line2D
+
+    names = [label_of(name) for name in colours]
+    handles = [Line2D([], [], color=c, lw=2, ls=":" if name == "oracle" else "-") for name, c in colours.items()]
+    fig.legend(
+        handles, names, labelcolor=list(colours.values()), loc="outside upper left", ncols=min(5, len(names)),
+        frameon=False, handlelength=1.1, columnspacing=1.3, borderpad=0,
+    )  # fmt: skip
