@@ -20,7 +20,7 @@ _FROM = {
     "Settings": "settings",
 }
 _MODULES = (
-    "allocation", "bench", "boosting", "calibrate", "figures", "filters", "fleet", "labelers", "learners", "notebooks", "reasons", "runs", "sandbox", "settings",
+    "allocation", "bench", "boosting", "calibrate", "evidence", "figures", "filters", "fleet", "labelers", "learners", "notebooks", "predict", "reasons", "runs", "sandbox", "settings",
     "stats", "tasks", "theory",
 )  # fmt: skip
 __all__ = [*_FROM, *_MODULES]

@@ -13,11 +13,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .stats import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MASSES = {"": 0, "zero": 1, "one": 1, "zero and one": 2}  # models of p_0 by their point masses, with their number
 
@@ -97,6 +101,14 @@ def calibrate(rounds: Sequence[Round], rng: np.random.Generator, initial: int = 
 
     What is said of one prompt in several rounds and seeds counts as one cluster, so they must have the same prompts.
     """
+    return of_counts(tally(rounds, initial), rng, n_boot)
+
+
+def tally(rounds: Sequence[Round], initial: int = 1) -> pd.DataFrame:
+    """All that `calibrate` needs, without the prompts: columns what (p0, beta, gamma_fp, gamma_fn), trials, hits and
+    prompts, how many prompts have that many trials and hits. A file of kilobytes, where the verdicts take megabytes."""
+    import pandas as pd
+
     sizes = [len(r.right) for r in rounds]
     if not 1 <= initial <= len(sizes) or len(set(sizes)) > 1:
         raise ValueError(
@@ -108,12 +120,27 @@ def calibrate(rounds: Sequence[Round], rng: np.random.Generator, initial: int = 
     )
     first = sum(r.right.shape[1] for r in rounds[:initial])
     c, wrong_first = right[:, :first].sum(1), wrong[:, :first].sum(1)
-    return Calibration(
-        beta=rate(sum(r.asked_right * r.failed for r in rounds), sum(r.asked * r.failed for r in rounds)),
-        gamma_fp=rate((accepted & wrong).sum(1), wrong.sum(1)),
-        gamma_fn=rate((~accepted & right).sum(1), right.sum(1)),
-        law=fit_law(c, c + wrong_first, rng, n_boot),
-    )
+    found = {
+        "p0": (c + wrong_first, c),
+        "beta": (sum(r.asked * r.failed for r in rounds), sum(r.asked_right * r.failed for r in rounds)),
+        "gamma_fp": (wrong.sum(1), (accepted & wrong).sum(1)),
+        "gamma_fn": (right.sum(1), (~accepted & right).sum(1)),
+    }
+    tables = [pd.DataFrame({"what": what, "trials": n, "hits": hits}) for what, (n, hits) in found.items()]
+    return pd.concat(tables).groupby(["what", "trials", "hits"], sort=False).size().rename("prompts").reset_index()
+
+
+def of_counts(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200) -> Calibration:
+    """`calibrate` from the table of `tally`."""
+
+    def of(what: str) -> tuple[np.ndarray, np.ndarray]:
+        part = counts[counts["what"] == what]
+        return np.repeat(part["hits"].to_numpy(), part["prompts"]), np.repeat(
+            part["trials"].to_numpy(), part["prompts"]
+        )
+
+    rates = {what: rate(*of(what)) for what in ("beta", "gamma_fp", "gamma_fn")}
+    return Calibration(**rates, law=fit_law(*of("p0"), rng, n_boot))
 
 
 def rate(hits: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Estimate:
