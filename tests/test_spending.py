@@ -138,3 +138,19 @@ def test_figures_are_drawn_from_what_the_tables_hold():
     )
     fig = drawn.who(shares)
     assert [text.get_text() for text in fig.axes[0].texts] == ["25", "25", "75", "75"]
+
+
+def test_the_key_of_the_theory_grid_names_every_policy_and_its_panels_every_cell():
+    rows = [(p, b, s, 5, b / 2, beta, gamma) for p in ("hard", "oracle") for b in (0.5, 1) for s in (0, 1) for beta in (0.1, 0.3) for gamma in (0.0, 0.2)]  # fmt: skip
+    table = pd.DataFrame(rows, columns="policy budget seed round accuracy beta gamma".split())
+    fig = drawn.theory_grid(table, pd.DataFrame({"gamma": [0.0, 0.2], "accuracy": [0.1, 0.05]}), 5)
+    assert len(fig.axes) == 4 and fig.axes[2].get_title("left") == "beta = 0.1, gamma = 0.2"
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["hard", "oracle"]
+
+
+def test_policies_stand_in_the_order_of_theory():
+    points = pd.DataFrame(
+        [("uniform", 0.6, 0.5, 0.4, 0.6), ("hard", 0.9, 0.7, 0.6, 0.8)], columns="policy theory mean low high".split()
+    )
+    labels = drawn.theory_and_runs(points).axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == ["hard", "uniform labels"]

@@ -6,14 +6,16 @@ Not covered: the numbers (spending, ranking, theory.budgets), saving.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from . import PAGE, PERCENT, colours_of, curves, label_of, lighter, summarise
+from . import PAGE, PERCENT, colours_of, curves, label_ends, label_of, summarise
 from . import _footnote as footnote
 
 SERIES = {  # measures side by side in a forest, in this order: colour, marker
@@ -21,6 +23,7 @@ SERIES = {  # measures side by side in a forest, in this order: colour, marker
     "sampled, training prompts": ("#a03e91", "s"),
     "theory": ("#b8951a", "D"),
 }
+SHADES = ("#440154", "#31688e", "#35b779", "#90d743")  # a parameter's values, dark to light
 
 
 def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figure:
@@ -41,7 +44,8 @@ def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figu
                 line = here[here["policy"] == policy].sort_values("budget")
                 ax.fill_between(line["budget"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
                 width, dash = (2.0, (0, (1, 1))) if policy == "oracle" else (1.4, "-")
-                ax.plot(line["budget"], line["mean"], color=colour, marker="o", ms=2.5, lw=width, ls=dash)
+                top = {"oracle": 5, "hard": 4}.get(policy, 3)  # they share the ceiling with others
+                ax.plot(line["budget"], line["mean"], color=colour, marker="o", ms=2.5, lw=width, ls=dash, zorder=top)
             level = without.loc[without["gamma"] == gamma, "accuracy"].iloc[0]
             ax.axhline(level, color="#777777", lw=0.8, ls=(0, (4, 3)))
             ax.set_title(f"beta = {beta:g}, gamma = {gamma:g}", loc="left")
@@ -69,14 +73,18 @@ def against_labels(table: pd.DataFrame, target: float | None = None, without: pd
     axes: list[Axes] = [side.subplots() for side in sides]
     for ax, (metric, (n, title)) in zip(axes, measures.items(), strict=True):
         ax.set_title(title, loc="left")
+        if target is not None and metric == "test_accuracy":
+            ax.axhline(target, color="#777777", lw=0.8, ls=":")
+        last = curves(ax, table, metric, x="spent", n=n, ends=False).groupby("arm").tail(1).set_index("arm")
+        ends = [(last["spent"][a], last["mean"][a], label_of(a), c) for a, c in colours_of(table["arm"]).items()]
         if without is not None and len(without):
             line = without.groupby("spent")[metric].mean()
             ax.plot(line.index, line, color="#777777", lw=1, ls=(0, (4, 3)))
-            ax.annotate("no labels", (line.index[-1], line.iloc[-1]), (0, -9), textcoords="offset points", ha="right", color="#777777", fontsize=7)  # fmt: skip
-        if target is not None and metric == "test_accuracy":
-            ax.axhline(target, color="#777777", lw=0.8, ls=":")
-        curves(ax, table, metric, x="spent", n=n)
+            ends.append((line.index[-1], line.iloc[-1], "no labels", "#777777"))
         ax.set(xlabel="labels spent", ylabel="accuracy, %")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))  # whole percents
+        label_ends(ax, ends)
     return fig
 
 
@@ -113,11 +121,11 @@ def who(shares: pd.DataFrame, words: str = "level") -> Figure:
         ax.set_visible(place < len(arms))
         if place + columns >= len(arms):
             ax.tick_params(labelbottom=True)
-    fig.supxlabel("round", fontsize=8)
+    fig.supxlabel("round (in print: % of the round's labels)", fontsize=8)
     fig.supylabel(words, fontsize=8)
     bar = fig.colorbar(mesh, ax=panels, pad=0.015, ticks=[-2, -1, 0, 1, 2], extend="both")
     bar.ax.set_yticklabels(["1/4", "1/2", "1", "2", "4"])
-    bar.set_label("labels over prompts (in print: % of labels)", fontsize=7.5)
+    bar.set_label("labels over prompts", fontsize=7.5)
     return fig
 
 
@@ -142,7 +150,7 @@ def forest(
         faces = [colour if yes else "white" for yes in resolved]
         ax.scatter(part["difference"], y, c=faces, edgecolors=colour, marker=marker, s=20, lw=1, zorder=3)
         ax.scatter([], [], color=colour, marker=marker, s=20, label=kind)
-    ax.set_yticks(range(len(names)), labels=names)
+    ax.set_yticks(range(len(names)), labels=[fill(name, 34) for name in names])
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
@@ -173,6 +181,7 @@ def ranking(table: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(part)), labels=[label_of(a) for a in part["arm"]])
         ax.set(ylim=(len(part) - 0.5, -0.5), xlabel=f"{measure}, %")
         ax.xaxis.set_major_formatter(PERCENT)
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # whole percents
         ax.set_title("rank", loc="right", fontsize=7, color="#555555")
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
@@ -180,20 +189,47 @@ def ranking(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def against_theory(points: pd.DataFrame) -> Figure:
-    """Theory (x) against runs (y), a point a policy with the run's interval: columns policy, theory, mean, low, high."""
-    fig = Figure(figsize=(0.62 * PAGE, 3.4), layout="constrained")
+def theory_and_runs(points: pd.DataFrame) -> Figure:
+    """Theory (diamond) and runs (dot with interval), a line a policy, in theory's order: columns policy, theory, mean,
+    low, high."""
+    points = points.sort_values("theory", ascending=False, ignore_index=True)
+    fig = Figure(figsize=(0.75 * PAGE, 0.7 + 0.2 * len(points)), layout="constrained")
     ax = fig.subplots()
-    corner = points[["theory", "mean"]].min().min()
-    ax.axline((corner, corner), slope=1, color="#777777", lw=0.8, ls=(0, (4, 3)))
-    for row in points.itertuples():
-        colour = colours_of(points["policy"])[row.policy]
-        ax.vlines(row.theory, row.low, row.high, color=lighter(colour, 0.3), lw=1.4)
-        ax.plot(row.theory, row.mean, "o", color=colour, ms=5)
-        ax.annotate(label_of(row.policy), (row.theory, row.mean), (5, -9), textcoords="offset points", color=colour, fontsize=7)  # fmt: skip
-    ax.set(xlabel="theory, %", ylabel="runs, %")
+    for y, row in points.iterrows():
+        colour = colours_of(points["policy"])[row["policy"]]
+        ax.plot([row["mean"], row["theory"]], [y, y], color="#cccccc", lw=0.8, zorder=1)
+        ax.hlines(y, row["low"], row["high"], color=colour, lw=1.4)
+        ax.plot(row["mean"], y, "o", color=colour, ms=4.5)
+        ax.plot(row["theory"], y, "D", color="white", markeredgecolor=colour, ms=4.5)
+    ax.plot([], [], "D", color="white", markeredgecolor="#555555", label="theory")
+    ax.plot([], [], "o", color="#555555", label="runs")
+    ax.set_yticks(range(len(points)), labels=[label_of(p) for p in points["policy"]])
+    ax.set(ylim=(len(points) - 0.5, -0.5), xlabel="accuracy of one sample on the training prompts, %")
     ax.xaxis.set_major_formatter(PERCENT)
-    ax.yaxis.set_major_formatter(PERCENT)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.grid(False, axis="y")
+    fig.legend(loc="outside upper left", ncols=2, frameon=False, borderpad=0, handletextpad=0.2)
+    return fig
+
+
+def by_filter_error(table: pd.DataFrame) -> Figure:
+    """`hard` less `uniform` in theory against the filter's error rate, a line for each number of samples k, a panel for
+    each horizon: columns gamma, k, round, seed, difference."""
+    horizons, ks = sorted(table["round"].unique()), sorted(table["k"].unique())
+    fig = Figure(figsize=(PAGE, 2.5), layout="constrained")
+    colours = {k: SHADES[i % len(SHADES)] for i, k in enumerate(ks)}
+    panels = fig.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
+    for ax, horizon in zip(panels, horizons, strict=True):
+        ax.axhline(0, color="#333333", lw=0.8)
+        drawn = curves(
+            ax, table[table["round"] == horizon], "difference", x="gamma", by="k", ends=False, colours=colours
+        )
+        ax.set(xlabel="filter error rate gamma", title=f"round {horizon}")
+        if ax is panels[-1]:
+            last = drawn.groupby("k").tail(1).set_index("k")
+            label_ends(ax, [(last["gamma"][k], last["mean"][k], f"k = {k}", c) for k, c in colours.items()])
+    panels[0].set_ylabel("accuracy, hard less uniform")
     return fig
 
 
