@@ -37,7 +37,7 @@ def by_arm(curves: pd.DataFrame, outside: pd.DataFrame | None = None) -> Figure:
     mean over seeds), from `predict.predict`; ``outside``: the round table, whose greedy test accuracy is drawn beside.
     """
     arms = colours_of(curves["arm"])
-    columns = min(3, len(arms))
+    columns = 2 if len(arms) == 4 else min(3, len(arms))
     rows = -(-len(arms) // columns)
     fig = Figure(figsize=(PAGE, 0.75 + 1.75 * rows), layout="constrained")
     axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
