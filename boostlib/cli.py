@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
@@ -133,7 +133,8 @@ def sweep(
     with sentences():
         plan, part = sweeps.read(file), sweeps.read_shard(shard)
         options = {"ray": ray, "gpus": gpus, "retry_failed": retry_failed, "shard": part}
-        report = sweeps.run(plan, workers, **options, say=lambda line: click.echo(line, err=True))
+        with redirect_stdout(sys.stderr):  # Ray prints on stdout, which is the report's
+            report = sweeps.run(plan, workers, **options, say=click.echo)
         for i, record in report.failed.items():
             title = " ".join(f"{k}={json.dumps(v)}" for k, v in record["swept"].items())
             click.echo(f"\nfailed: run {i}  {title}\n{batch.told(record['failure'])}", err=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from boostlib.learners import Example, Learner, Response
 
 PIECES = 4  # a worker gets this many pieces, so that a slow or late one holds up little
+PATIENCE = 600.0  # seconds without any sample after which the state of the cluster is told
 
 
 class Sharded:
@@ -39,8 +42,8 @@ class Sharded:
         self._make = self._ray.put(make)
         self._trained = False
         self._weights: Any = None  # a reference to the packed weights, for the state they were packed in
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": -1}
-        self._draw = self._ray.remote(**options)(_draw)
+        self._needs = {name: n for name, n in (("CPU", cpus), ("GPU", gpus)) if n}
+        self._draw = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(_draw)
 
     def sample(
         self,
@@ -64,14 +67,39 @@ class Sharded:
         }
         drawn: list[list[Response] | None] = [None] * len(prompts)
         waiting = list(at)
-        while waiting:
-            done, waiting = self._ray.wait(waiting)
-            for i, responses in zip(at[done[0]], self._ray.get(done[0]), strict=True):
-                drawn[i] = responses
-                if progress:
-                    progress(len(responses), sum(r.tokens for r in responses))
+        try:
+            while waiting:
+                done, waiting = self._next(waiting)
+                for i, responses in zip(at[done], self._ray.get(done), strict=True):
+                    drawn[i] = responses
+                    if progress:
+                        progress(len(responses), sum(r.tokens for r in responses))
+        except BaseException:
+            for piece in waiting:
+                self._ray.cancel(piece)
+            raise
         assert None not in drawn, "every prompt was sampled"
         return drawn
+
+    def _next(self, waiting: list) -> tuple[Any, list]:
+        """A piece that is done, and the others. Ray's own wait can't be interrupted, and is silent where it waits for ever."""
+        told = time.monotonic()
+        while True:
+            done, rest = self._ray.wait(waiting, timeout=1)
+            if done:
+                return done[0], rest
+            if time.monotonic() - told > PATIENCE:
+                told = time.monotonic()
+                warnings.warn(f"no sample for {PATIENCE:.0f} s: {self._cluster()}", RuntimeWarning, stacklevel=3)
+
+    def _cluster(self) -> str:
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        fit = sum(all(node.get(name, 0) >= n for name, n in self._needs.items()) for node in nodes)
+        needs = " and ".join(f"{n:g} {name}" for name, n in self._needs.items())
+        return (
+            f"a piece takes {needs}, which {fit} of the cluster's {len(nodes)} nodes have. `ray status` tells what is busy; "
+            "a node short of memory kills its workers again and again, which raylet.out in its Ray logs says"
+        )
 
     def fine_tune(self, examples: Sequence[Example], **options: Any) -> dict[str, float]:
         self._trained, self._weights = True, None
