@@ -3,7 +3,9 @@
 Three things make a step cheap: batches of about equal length, the vocabulary head at response tokens only, and no
 attention mask (padding stands at the end, where causal attention can't see it).
 
-Not covered: sharded training by hand (wrap the model with accelerate), mixing tasks, schedules beyond SCHEDULES.
+Under `accelerate launch` or torchrun the processes share out every batch (data parallel).
+
+Not covered: sharded weights (FSDP), mixing tasks, schedules beyond SCHEDULES.
 """
 
 from __future__ import annotations
@@ -88,6 +90,26 @@ def check_head(model: nn.Module) -> None:
             raise ValueError(f"can't fine-tune a model of type {model.config.model_type!r}: it rescales its logits")
 
 
+def processes(device: torch.device) -> tuple[int, int]:
+    """Rank of this process and number of those that `accelerate launch` or torchrun started, joined; (0, 1) elsewhere."""
+    if not torch.distributed.is_torchelastic_launched():
+        return 0, 1
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device.type == "cpu")
+    return state.process_index, state.num_processes
+
+
+def _sum_over_processes(parameters: Sequence[Tensor], loss: float) -> float:
+    """Gradients, in place, and loss of all processes."""
+    for p in parameters:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # none of the batch fell to this process
+        torch.distributed.all_reduce(p.grad)
+    total = torch.tensor(loss, device=parameters[0].device)
+    torch.distributed.all_reduce(total)
+    return total.item()
+
+
 def train(
     model: nn.Module,
     rows: Sequence[tuple[list[int], list[int]]],
@@ -107,6 +129,7 @@ def train(
     response tokens of a batch. ``warmup`` is the share of steps with a rising rate.
 
     A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory.
+    Of several `processes` each takes a share of it, and all end with the same weights.
     Returns loss, loss_first, loss_last (means over all, the first and the last tenth of the steps), tokens (prompts
     and responses), seconds. Deterministic on CPU at a fixed number of threads.
     """
@@ -118,6 +141,7 @@ def train(
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     losses, rising = [], max(1, round(warmup * steps))
+    rank, number = processes(model.device)
     torch.manual_seed(seed)
     model.train()
     for step, batch in enumerate(plan):
@@ -125,11 +149,13 @@ def train(
             group["lr"] = lr * min((step + 1) / rising, SCHEDULES[schedule](max(0, step - rising) / steps))
         total = sum(len(rows[i][1]) for i in batch)
         loss = 0.0
-        for piece in micro_batches(batch, lengths, micro_tokens):
+        for piece in micro_batches(batch[rank::number], lengths, micro_tokens):
             with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
                 part = response_loss(model, [rows[i] for i in piece], model.device) / total
             part.backward()
             loss += part.item()
+        if number > 1:
+            loss = _sum_over_processes(parameters, loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
