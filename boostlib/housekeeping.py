@@ -17,7 +17,7 @@ from . import runs
 
 HOUR = 3600
 BLOCKS = " ▁▂▃▄▅▆▇█"
-LITTER = re.compile(r"\..+[.-][A-Za-z0-9_]{8}(-old)?$")  # runs.write_bytes, runs.whole_folder, learners.lm
+LITTER = re.compile(r"\..+[.-][A-Za-z0-9_]{8}(-old)?$")  # runs.write_bytes, runs.whole_folder
 
 
 @dataclass(frozen=True)

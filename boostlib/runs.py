@@ -52,9 +52,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> OSError:
+    why = os.strerror(error.errno) if error.errno else str(error)
     return OSError(
         error.errno,
-        f"cannot write {path}: {os.strerror(error.errno or 0)}; free or unlock the folder and start again, what is finished is kept",
+        f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept",
     )
 
 
@@ -86,7 +87,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Fill the yielded temporary folder; it gets its name only when the block ends well."""
+    """Fill the yielded temporary folder; it gets its name only when the block ends well. An older folder of that name is
+    moved aside before: who is killed just then leaves none, never a part. Raises OSError with the path."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +100,11 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
                     with open(file, "rb") as opened:
                         os.fsync(opened.fileno())
             os.chmod(temporary, 0o755)
-            shutil.rmtree(path, ignore_errors=True)
+            old = temporary.with_name(f"{temporary.name}-old")
+            if path.exists():
+                os.replace(path, old)
             os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

@@ -97,6 +97,16 @@ def test_a_full_disk_is_named_and_with_room_the_run_goes_on(chains, tabular, tmp
     assert contents(disk) == contents(tmp_path / "whole")
 
 
+def test_a_disk_that_is_full_under_a_language_models_checkpoint_is_named(tmp_path, mounted):
+    from boostlib.learners.lm import load_learner
+
+    learner = load_learner("tiny", hidden=16, layers=1)
+    mounted("-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path))
+    with pytest.raises(OSError, match=r"cannot write .*/model: No space left on device") as caught:
+        learner.save(tmp_path / "model")
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("fails", range(1, 25, 4))
 def test_a_disk_that_fills_at_any_write_loses_nothing_finished(chains, tabular, tmp_path, monkeypatch, fails):
     count, real = 0, os.fsync

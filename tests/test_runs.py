@@ -50,6 +50,28 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "model" / "weights").read_text() == "all"
 
 
+def test_an_older_folder_is_whole_or_gone_wherever_its_successor_is_killed(tmp_path, monkeypatch):
+    for dies_at in (1, 2):
+        folder, moves = tmp_path / str(dies_at) / "model", []
+
+        def killed(source, target, move=os.replace, dies_at=dies_at, moves=moves):
+            moves.append(target)
+            if len(moves) == dies_at:
+                raise SystemExit
+            move(source, target)
+
+        for name in ("weights", "tokenizer"):
+            runs.write_text(folder / name, "old")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", killed)
+            with pytest.raises(SystemExit), runs.whole_folder(folder) as new:
+                (new / "weights").write_text("new")
+        assert not folder.exists() or len(list(folder.iterdir())) == 2
+        with runs.whole_folder(folder) as new:
+            (new / "weights").write_text("new")
+        assert [path.name for path in folder.iterdir()] == ["weights"]
+
+
 def test_an_edited_manifest_is_refused(tmp_path):
     folder = runs.open_run(tmp_path, "run", {"beta": 0.3})
     assert runs.open_run(tmp_path, "run", {"beta": 0.3}) == folder != runs.open_run(tmp_path, "run", {"beta": 0.4})

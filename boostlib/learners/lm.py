@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-import shutil
-import uuid
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
+from boostlib import runs
 from boostlib.learners import Example, Response, tiny, training
 from boostlib.learners.decoder import FAMILIES
 from boostlib.learners.fallback import generate_sampler
@@ -208,10 +208,13 @@ class LMLearner:
     # weights
 
     def save(self, folder: Path) -> None:
-        """Write model and tokenizer into ``folder``: it holds the old contents or the new, never a part."""
-        folder = Path(folder)
-        with _atomic(folder) as temporary:
-            self.model.save_pretrained(temporary)
+        """Write model and tokenizer into ``folder``, whole or not at all. Raises OSError with the path."""
+        with runs.whole_folder(folder) as temporary:
+            try:
+                self.model.save_pretrained(temporary)
+            except SafetensorError as error:  # a full disk is no OSError to it
+                code = re.search(r"os error (\d+)", str(error))
+                raise OSError(int(code[1]) if code else None, str(error)) from error
             self.tokenizer.save_pretrained(temporary)
 
     def load(self, folder: Path | None) -> None:
@@ -229,28 +232,6 @@ class LMLearner:
                 digest.update(weight.detach().cpu().contiguous().numpy())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
-
-
-class _atomic:
-    """A temporary folder beside the target that takes its place at the end, or goes away where an error stops it."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __enter__(self) -> Path:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.temporary = self.target.with_name(f".{self.target.name}-{uuid.uuid4().hex[:8]}")
-        self.temporary.mkdir()
-        return self.temporary
-
-    def __exit__(self, kind, *_) -> None:
-        if kind is None:
-            old = self.temporary.with_name(self.temporary.name + "-old")
-            if self.target.exists():
-                os.replace(self.target, old)
-            os.replace(self.temporary, self.target)
-            shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def _read_model(source: Path | str):
@@ -280,7 +261,7 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
 
     home = Path(package.submodule_search_locations[0])
     file = next(home.glob("*.gguf")).name
-    with _atomic(folder) as temporary:
+    with runs.whole_folder(folder) as temporary:
         quantization = GgufConfig(gguf_file=file, dequantize=True)
         AutoModelForCausalLM.from_pretrained(
             home, gguf_file=file, quantization_config=quantization, dtype=torch.float32
