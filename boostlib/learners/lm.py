@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from transformers.utils import logging
 
 from boostlib import runs
 from boostlib.learners import Example, Response, tiny, training
@@ -23,6 +24,7 @@ from boostlib.learners.sampling import Engine, Sample
 BUILT_IN = ("tiny", "smollm2-135m")
 ENGINES = ("transformers", "vllm")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+logging.disable_progress_bar()  # of reading and writing weights: seconds, and a line in every notebook
 
 
 class LMLearner:
