@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 
-from boostlib import ranking, spending, stats
+from boostlib import calibrate, ranking, spending, stats
 from boostlib.figures import allocation as drawn
 from boostlib.theory import Dynamics
-from boostlib.theory.budgets import by_policy
+from boostlib.theory.budgets import by_policy, start
 
 
 def rounds(arms, seeds=2, asked=100.0):
@@ -154,3 +154,12 @@ def test_policies_stand_in_the_order_of_theory():
     )
     labels = drawn.theory_and_runs(points).axes[0].get_yticklabels()
     assert [label.get_text() for label in labels] == ["hard", "uniform labels"]
+
+
+def test_the_start_has_the_groups_of_the_run_and_the_mean_of_their_laws():
+    counts = {2: np.repeat([3, 4], [5, 15]), 4: np.repeat([0, 1], [50, 10])}
+    laws = {g: calibrate.fit_law(c, 4, np.random.default_rng(0), n_boot=0) for g, c in counts.items()}
+    p0, group = start(laws, {2: 20, 4: 60}, prompts=400)
+    assert (group == 4).sum() == 300 and len(p0) == 400
+    assert p0[group == 2].mean() == pytest.approx(3.75 / 4, abs=0.02)
+    assert p0[group == 4].mean() == pytest.approx(10 / 60 / 4, abs=0.01)

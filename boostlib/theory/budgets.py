@@ -1,17 +1,37 @@
 """Policies under one shared budget, by Monte Carlo: the theory on the axes of a labeling run.
 
+A run's start is its prompts by group (level of difficulty), each group with the law of p_0 fitted to its samples.
+
 Not covered: the chain (dynamics), which is exact where every prompt gets the same number of labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from boostlib.theory import maps
 from boostlib.theory.dynamics import Dynamics
+from boostlib.theory.laws import Histogram
+
+if TYPE_CHECKING:
+    from boostlib.calibrate import LawFit
+
+
+def start(
+    laws: Mapping[Hashable, LawFit], sizes: Mapping[Hashable, int], prompts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, spread over their laws."""
+    ends = np.rint(np.cumsum([sizes[group] for group in laws]) / sum(sizes[group] for group in laws) * prompts).astype(
+        int
+    )
+    counts = np.diff(ends, prepend=0)
+    parts = [maps.spread(Histogram(*law.initial(48)), n) for law, n in zip(laws.values(), counts, strict=True)]
+    return np.concatenate(parts), np.repeat(np.array(list(laws), dtype=object), counts)
 
 
 def by_policy(
