@@ -152,3 +152,15 @@ def test_one_long_prompt_does_not_make_every_store_long(monkeypatch):
     ours = tokens(learner, prompts, keys=keys)
     assert [group[0] for group in ours] == [greedy_by_generate(learner, p, 24) for p in prompts]
     assert [(shape[2], shape[4]) for shape in sizes] == [(8, 9), (1, 82)]  # prompts side by side, their longest
+
+
+def test_prompts_about_as_long_as_the_longest_run_together(monkeypatch):
+    """The borders halve from the longest prompt: lengths that straddle BAND are no reason for two half-filled runs."""
+    monkeypatch.setattr(sampling, "BAND", 8)
+    lengths = []
+    make = sampling._Run.__init__
+    monkeypatch.setattr(sampling._Run, "__init__", lambda run, *a: (make(run, *a), lengths.append(len(a[2])))[0])
+    learner, prompts = small(), ["1+2+3=", "1+2+33=", "1+22+33=", "11+22+33=", "11+22+333="]
+    ours = tokens(learner, prompts)
+    assert lengths == [5]
+    assert [group[0] for group in ours] == [greedy_by_generate(learner, p, 24) for p in prompts]

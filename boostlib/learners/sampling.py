@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from boostlib.learners.decoder import Decoder, read
 
 PREFILL_TOKENS = 4096  # prompts are read in pieces of at most this many tokens, which bounds the memory of the scores
-BAND = 512  # prompts longer than this run apart, in bands that double, with fewer rows: every store is as long as its longest
+BAND = 512  # where some prompt is longer, they run in bands that halve from it: every store is as long as its longest
 
 
 def uniforms(key: Sequence[int], j: int, n: int) -> np.ndarray:
@@ -98,13 +98,15 @@ class Engine:
             )
         self.decoder.rotary(longest)
         results: list[list[Sample]] = [[] for _ in prompts]
-        bands = [max(0, (len(p) - 1) // BAND).bit_length() for p in prompts]
+        border = max(map(len, prompts), default=1)
+        while border > BAND:
+            border = -(-border // 2)
+        bands = [((len(p) - 1) // border).bit_length() for p in prompts]
         for band in sorted(set(bands)):
             here = [i for i, b in enumerate(bands) if b == band]
             some = [prompts[i] for i in here], k, [keys[i] for i in here]
-            run = _Run(
-                self.decoder, max(self.slots >> band, k), *some, temperature, max_new_tokens, self.prefix(prefix)
-            )
+            slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
+            run = _Run(self.decoder, slots, *some, temperature, max_new_tokens, self.prefix(prefix))
             while run.waiting or run.samples:
                 before = run.drawn
                 run.admit()
