@@ -18,7 +18,7 @@ class Decoder:
     """The forward pass of a Llama-shaped Hugging Face model on a flat list of tokens (T,), without batch or padding.
 
     Weights are read once, q/k/v and gate/up joined and all transposed: few, large matrix products in the layout that
-    is fastest for some 100 rows (measured: 15 to 60% over the usual one).
+    is fastest for few rows (measured: 6% over the usual one at 64 rows, 13% at 32, 68% at 8).
     How tokens attend is the caller's: ``attend(layer, q, k, v)`` with q (T, G, R, D), k and v (T, G, D), where G is
     the number of key heads, R the query heads on each, D the head size; it returns (T, G * R * D).
     """
