@@ -49,7 +49,7 @@ def difference(table: pd.DataFrame, a: str, b: str, measure: str) -> dict:
 
 
 def differences(table: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """One row a name and measure for each name -> (a, b) whose arms the table has, a less b, with p_holm within a measure."""
+    """One row a name and measure for each name -> (a, b) whose arms the table has, a less b, by `with_holm` within a measure."""
     import pandas as pd
 
     there = {name: pair for name, pair in pairs.items() if {*pair} <= set(table["arm"])}
@@ -88,9 +88,10 @@ def within_seed(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
-    """The rows with a column p_holm, corrected within each value of ``by``."""
+    """The rows with a column p_holm, corrected within each value of ``by``; the verdict follows it."""
     p = rows["p"].astype(float)
-    return rows.assign(p_holm=stats.holm(p) if by is None else p.groupby(rows[by]).transform(stats.holm))
+    p_holm = p.groupby(rows[by]).transform(stats.holm) if by else p.where(p.isna(), stats.holm(p))
+    return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 0.05, stats.UNRESOLVED))
 
 
 def phrase(rows: pd.DataFrame, name: str = "name") -> str:

@@ -68,6 +68,8 @@ def test_holm_is_applied_within_each_group_and_the_words_follow_the_verdicts():
         }
     )
     assert contrasts.with_holm(rows, "series").p_holm.tolist() == pytest.approx([0.02, 0.04, 0.04])
+    lost = contrasts.with_holm(rows.assign(p=[0.03, 0.04, 0.04]), "series")
+    assert lost.verdict.tolist() == [stats.UNRESOLVED] * 3, "resolved alone, not together"
     assert contrasts.verdicts(rows) == [
         "- above: a +0.100 [+0.050, +0.150]",
         "- below: b -0.200 [-0.300, -0.100]",
