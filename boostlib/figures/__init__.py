@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -159,7 +160,7 @@ def by_round(table: pd.DataFrame, title: str = "") -> Figure:
             panel.vlines(known.index, known["low"].clip(0), known["high"].clip(upper=1), color="#333333", lw=0.7)
         panel.set_title(label_of(arm), loc="left", color=colour, fontsize=8, pad=2)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.yaxis.set_major_formatter(PERCENT)
+        percents(panel.yaxis)
     for panel in panels.flat[len(arms) :]:
         panel.set_visible(False)
     right.supylabel(f"train accuracy (%): @1 solid, @{k} light", fontsize=8)
@@ -233,7 +234,7 @@ def curves(
         )
         ax.plot(line[x], line["mean"], color=colour, marker="o", markeredgewidth=0)
     if "accuracy" in y:
-        ax.yaxis.set_major_formatter(PERCENT)
+        percents(ax.yaxis)
     ax.set_xlabel(x)
     if x == "round":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -322,6 +323,12 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
 def label_of(name: str) -> str:
     """What a figure calls an arm or policy."""
     return ARMS.get(name, name.replace("_", " "))
+
+
+def percents(axis: Axis) -> None:
+    """Whole percents on an axis of shares: no tick at 27.5 that reads 28."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(PERCENT)
 
 
 def lighter(colour: str, by: float = 0.6) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from . import PAGE, PERCENT, colours_of, curves, label_ends, label_of, summarise
+from . import PAGE, colours_of, curves, label_ends, label_of, percents, summarise
 from . import _footnote as footnote
 
 SERIES = {  # measures side by side in a forest, in this order: colour, marker
@@ -54,7 +54,7 @@ def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figu
         ax.set(xscale="log", xlabel="labels a prompt and round")
         ax.set_xticks(budgets, labels=[f"{b:.2g}" for b in budgets])
         ax.minorticks_off()
-    panels[0, 0].yaxis.set_major_formatter(PERCENT)
+    percents(panels[0, 0].yaxis)
     fig.supylabel(f"accuracy after {rounds} rounds, % (dashed: no labels)", fontsize=8)
     _key(fig, colours)
     return fig
@@ -133,7 +133,7 @@ def forest(
     rows: pd.DataFrame, xlabel: str, series: Mapping[str, tuple[str, str]] = SERIES, notes: Sequence[str] = ()
 ) -> Figure:
     """Differences with their intervals, one line a name: columns name, series, difference, low, high; hollow where the
-    interval holds 0 or is missing. ``series``: what stands side by side, name -> (colour, marker)."""
+    verdict (after correction), or without one the interval, resolves nothing. ``series``: what stands side by side, name -> (colour, marker)."""
     names = list(dict.fromkeys(rows["name"]))
     present = [s for s in series if s in set(rows["series"])]
     fig = Figure(figsize=(PAGE, 0.9 + (0.16 + 0.11 * len(present)) * len(names)), layout="constrained")
@@ -146,7 +146,8 @@ def forest(
         part = rows[rows["series"] == kind]
         y = part["name"].map(names.index) + (place - (len(present) - 1) / 2) * 0.7 / max(1, len(present))
         ax.hlines(y, part["low"], part["high"], color=colour, lw=1.2)
-        resolved = (part["low"] > 0) | (part["high"] < 0)
+        apart = (part["low"] > 0) | (part["high"] < 0)
+        resolved = part["verdict"].isin(["higher", "lower"]) if "verdict" in part else apart
         faces = [colour if yes else "white" for yes in resolved]
         ax.scatter(part["difference"], y, c=faces, edgecolors=colour, marker=marker, s=20, lw=1, zorder=3)
         ax.scatter([], [], color=colour, marker=marker, s=20, label=kind)
@@ -180,7 +181,7 @@ def ranking(table: pd.DataFrame) -> Figure:
                 ax.annotate(text, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=7, color="#555555", annotation_clip=False)  # fmt: skip
         ax.set_yticks(range(len(part)), labels=[label_of(a) for a in part["arm"]])
         ax.set(ylim=(len(part) - 0.5, -0.5), xlabel=f"{measure}, %")
-        ax.xaxis.set_major_formatter(PERCENT)
+        percents(ax.xaxis)
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # whole percents
         ax.set_title("rank", loc="right", fontsize=7, color="#555555")
         ax.tick_params(axis="y", length=0)
@@ -205,7 +206,7 @@ def theory_and_runs(points: pd.DataFrame) -> Figure:
     ax.plot([], [], "o", color="#555555", label="runs")
     ax.set_yticks(range(len(points)), labels=[label_of(p) for p in points["policy"]])
     ax.set(ylim=(len(points) - 0.5, -0.5), xlabel="accuracy of one sample on the training prompts, %")
-    ax.xaxis.set_major_formatter(PERCENT)
+    percents(ax.xaxis)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.grid(False, axis="y")

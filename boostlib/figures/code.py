@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from . import PAGE, PERCENT, colours_of, key_line, label_of
+from . import PAGE, colours_of, key_line, label_of, percents
 
 REASON_COLOURS = {  # from dark to light: how far a program got
     "syntax": "#1d2b45",
@@ -41,7 +41,7 @@ def failures(table: pd.DataFrame) -> Figure:
             for reason in found:
                 panel.bar(heights.index, heights[reason], 0.8, below[reason], color=REASON_COLOURS[reason], linewidth=0)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-            panel.yaxis.set_major_formatter(PERCENT)
+            percents(panel.yaxis)
             if measure == measures[0]:
                 panel.set_title(label_of(arm), loc="left", color=colour, fontsize=8, pad=3)
         row[0].set_ylabel(f"{measure}\n(% that fail)")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from boostlib.figures import PAGE, PERCENT, colours_of, key_line, label_of, lighter, summarise
+from boostlib.figures import PAGE, colours_of, key_line, label_of, lighter, percents, summarise
 from boostlib.predict import PREDICTORS
 
 LINES = {  # colour, dashes and width of a predictor's line
@@ -54,7 +54,7 @@ def by_arm(curves: pd.DataFrame, outside: pd.DataFrame | None = None) -> Figure:
         ax.vlines(dots["round"], dots["low"], dots["high"], color=colour, lw=1)
         ax.plot(dots["round"], dots["mean"], "o", color=colour, ms=4.5, markeredgewidth=0, zorder=3)
         ax.set_title(label_of(arm), loc="left", color=colour)
-        ax.yaxis.set_major_formatter(PERCENT)
+        percents(ax.yaxis)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _hide(axes, len(arms))
     axes[0, 0].set_ylim(0, 1.04)
@@ -84,7 +84,7 @@ def error_by_predictor(every: pd.DataFrame, by_arm: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(groups)), [name if name == "all arms" else label_of(name) for name in groups])
     ax.set(ylim=(len(groups) - 0.5, -0.5), xlabel="mean absolute error, rounds from 2 on (percentage points)")
     ax.set_xlim(left=0)
-    ax.xaxis.set_major_formatter(PERCENT)
+    percents(ax.xaxis)
     ax.grid(axis="x")
     handles = [
         Line2D([], [], color=shades[name], marker=MARKS[name], ms=4, lw=1.2, label=words)
@@ -106,13 +106,13 @@ def laws(seen: np.ndarray, fits: Mapping[str, np.ndarray], curves: Mapping[str, 
         left.plot(places, pmf, "os"[place], color=shades[name], ms=3.5)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set(xlabel=f"right among {len(seen) - 1} samples", ylabel="share of prompts (%)")
-    left.yaxis.set_major_formatter(PERCENT)
+    percents(left.yaxis)
     for ax, (title, by_name) in zip(panels, curves.items(), strict=True):
         for name, curve in by_name.items():
             ax.plot(curve, color=shades[name])
         ax.set_title(title, loc="left")
         ax.set(xlabel="round", ylim=(0, 1.03))
-        ax.yaxis.set_major_formatter(PERCENT)
+        percents(ax.yaxis)
     panels[0].set_ylabel("predicted accuracy (%)")
     key_line(fig, shades)
     return fig
@@ -133,7 +133,7 @@ def transfer(moved: pd.DataFrame, expected: Mapping[str, Mapping[str, float]]) -
         ax.hlines(expected[row.arm][row.data], place - 0.1, place + 0.1, color="#000000", lw=1.4)
     ax.set_xticks(range(len(arms)), [label_of(arm) for arm in arms])
     ax.set(ylabel="right samples after round 0 (%)", ylim=(0, 1.04))
-    ax.yaxis.set_major_formatter(PERCENT)
+    percents(ax.yaxis)
     ax.tick_params(axis="x", length=0)
     handles = [Patch(color=c, label=DATA_WORDS[name]) for name, c in DATA_COLOURS.items() if name in set(moved["data"])]
     handles.append(Line2D([], [], color="#000000", lw=1.4, label="tabular theory"))
