@@ -84,7 +84,7 @@ def within_seed(table: pd.DataFrame, reference: str) -> pd.DataFrame:
             for arm in [arm for arm in dict.fromkeys(table["arm"]) if arm != reference]:
                 c = stats.paired_prompts(scores[arm], scores[reference], np.random.default_rng(0))
                 rows.append({"series": measure, "measure": what, "arm": arm, **{x: getattr(c, x) for x in COLUMNS}})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["series", "measure", "arm", *COLUMNS])
 
 
 def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def against_labels(table: pd.DataFrame, target: float | None = None, without: pd
     sides = fig.subfigures(1, 2)
     measures = {
         "test_accuracy": ("n_test", "test problems, greedy"),
-        "train_accuracy": ("n_train", "training prompts, one sample"),
+        "train_accuracy": (None, "training prompts, one sample"),  # k samples a prompt: Wilson does not fit one seed
     }
     footnote(fig, table)
     axes: list[Axes] = [side.subplots() for side in sides]
