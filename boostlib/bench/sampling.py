@@ -131,9 +131,9 @@ def run(
     rows = {}
     if shots:
         learner, problems = load_learner(model, cache=cache), load_task(task, "train", n=prompts)
+        texts = [p.prompt for p in problems.problems]
         for s in shots:
             name = f"{s}-shot" if s else "zero-shot"
-            texts = [p.prompt for p in problems.problems]
             rows[name] = compare(learner, f"{model}, {name} {task}", texts, k, problems.prefix(s), max_new_tokens,
                                  repeats, (1, 2, 4, 8), peak)  # fmt: skip
     if tiny:

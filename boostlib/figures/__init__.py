@@ -325,9 +325,9 @@ def label_of(name: str) -> str:
     return ARMS.get(name, name.replace("_", " "))
 
 
-def percents(axis: Axis) -> None:
-    """Whole percents on an axis of shares: no tick at 27.5 that reads 28."""
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+def percents(axis: Axis, ticks: int | str = "auto") -> None:
+    """Whole percents on an axis of shares: no tick at 27.5 that reads 28; at most ``ticks`` intervals."""
+    axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(PERCENT)
 
 

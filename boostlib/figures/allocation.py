@@ -83,7 +83,7 @@ def against_labels(table: pd.DataFrame, target: float | None = None, without: pd
             ends.append((line.index[-1], line.iloc[-1], "no labels", "#777777"))
         ax.set(xlabel="labels spent", ylabel="accuracy, %")
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        ax.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))  # whole percents
+        percents(ax.yaxis, 7)
         label_ends(ax, ends)
     return fig
 
@@ -181,8 +181,7 @@ def ranking(table: pd.DataFrame) -> Figure:
                 ax.annotate(text, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=7, color="#555555", annotation_clip=False)  # fmt: skip
         ax.set_yticks(range(len(part)), labels=[label_of(a) for a in part["arm"]])
         ax.set(ylim=(len(part) - 0.5, -0.5), xlabel=f"{measure}, %")
-        percents(ax.xaxis)
-        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # whole percents
+        percents(ax.xaxis, 5)
         ax.set_title("rank", loc="right", fontsize=7, color="#555555")
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
