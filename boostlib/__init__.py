@@ -1,6 +1,6 @@
 """boostlib: boosting language models with weak data on the prompts they fail.
 
-`load_task`, `boost`, and the modules `theory`, `allocation`, `stats`, `figures`, `sandbox`, loaded when first used.
+`load_task`, `boost`, and the rooms (`theory`, `boosting`, `tasks`, `analysis`, `figures` ...), loaded when first used.
 """
 
 from __future__ import annotations
@@ -9,28 +9,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .fleet import boost as boost
-    from .tasks import load_task as load_task
+    from boostlib.boosting.many import boost as boost
+    from boostlib.tasks import load_task as load_task
 
 _FROM = {
-    "boost": "fleet",
+    "boost": "boosting.many",
     "load_task": "tasks",
-    "ARMS": "settings",
-    "METHODS": "settings",
-    "Settings": "settings",
+    "ARMS": "boosting.settings",
+    "METHODS": "boosting.settings",
+    "Settings": "boosting.settings",
 }
-_MODULES = (
-    "allocation", "bench", "boosting", "calibrate", "evidence", "figures", "filters", "fleet", "labelers", "learners", "notebooks", "predict", "reasons", "runs", "sandbox", "settings",
-    "stats", "tasks", "theory",
-)  # fmt: skip
+_OLD = {
+    "fleet": "boosting.many",
+    "stats": "analysis.intervals",
+    "evidence": "analysis.evidence",
+    "predict": "analysis.predict",
+    "notebooks": "runner.execute",
+    "settings": "boosting.settings",
+}
+_MODULES = ("allocation", "analysis", "boosting", "experiment", "figures", "learners", "runner", "runs", "sandbox", "tasks", "theory")  # fmt: skip
 __all__ = [*_FROM, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _FROM:
         return getattr(importlib.import_module(f".{_FROM[name]}", __name__), name)
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
+    if name in _MODULES or name in _OLD:
+        return importlib.import_module(f".{_OLD.get(name, name)}", __name__)
     raise AttributeError(f"boostlib has no {name!r}; it has {', '.join(__all__)}")
 
 

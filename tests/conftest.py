@@ -8,7 +8,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import pytest
 
-from boostlib.learners.strong import TabularLearner
+from boostlib.learners.tabular import TabularLearner
 from boostlib.tasks import load_task
 
 

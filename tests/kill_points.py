@@ -24,7 +24,7 @@ from tqdm.std import tqdm
 
 import boostlib as bl
 from boostlib import runs
-from boostlib.learners.strong import TabularLearner
+from boostlib.learners.tabular import TabularLearner
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate")
 QUICK = dict(k=2, steps=4, batch_size=2, shots=0, show=False, gamma_fp=0.1, gamma_fn=0.1)

@@ -11,14 +11,15 @@ seeds: list = [0]  # a list
 switch: str = ""  # a file that mends what fails"""
 
 WORK = """from pathlib import Path
-from boostlib import notebooks, runs
+from boostlib.runner import execute as notebooks
+from boostlib import runs
 class Table:
     def to_csv(self, **how):
         return f"round,value\\n0,{10 / (x or Path(switch).exists())}\\n1,{rate}\\n"
 print(notebooks.save_tables("01_small", profile, {"rounds": Table()}, {"x": x}).relative_to(runs.project_root()))"""
 
 LOOP = """import boostlib as bl
-from boostlib.learners.strong import TabularLearner
+from boostlib.learners.tabular import TabularLearner
 task, test = bl.load_task("arithmetic", "train", n=4), bl.load_task("arithmetic", "test", n=2)
 table = {p.prompt: {p.reference: 0.5, "0#0.5": 0.5} for t in (task, test) for p in t.problems}
 bl.boost(task, test, TabularLearner(table), arms=["filter_only", "boosting"], seeds=seeds, rounds=x, k=2, steps=1,

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from boostlib import runs, stats
+from boostlib import runs
+from boostlib.analysis import intervals as stats
 
 ARMS = {  # the order and the words of every figure
     "do_nothing": "do nothing",

@@ -15,8 +15,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from . import PAGE, colours_of, curves, label_ends, label_of, percents, summarise
-from . import _footnote as footnote
+from boostlib.figures import PAGE, colours_of, curves, label_ends, label_of, percents, summarise
+from boostlib.figures import _footnote as footnote
 
 SERIES = {  # measures side by side in a forest, in this order: colour, marker
     "greedy, test": ("#333333", "o"),

@@ -1,4 +1,4 @@
-"""Figures of theory against runs: tables of `boostlib.predict` and `boostlib.evidence` in, Figure out.
+"""Figures of theory against runs: tables of `boostlib.analysis` in, Figure out.
 
 Not covered: how predictions are made (predict), one style for all (boostlib.figures).
 """
@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from boostlib.analysis.predict import PREDICTORS
 from boostlib.figures import PAGE, colours_of, key_line, label_of, lighter, percents, summarise
-from boostlib.predict import PREDICTORS
 
 LINES = {  # colour, dashes and width of a predictor's line
     "tabular": ("#111111", (0, (5, 2)), 1.2),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boostlib.learners.sampling import Sample, draw, uniforms
+from boostlib.learners.engine import Sample, draw, uniforms
 
 
 @torch.inference_mode()

@@ -18,8 +18,8 @@ from transformers.utils import logging
 from boostlib import runs
 from boostlib.learners import Example, Response, tiny, training
 from boostlib.learners.decoder import FAMILIES
+from boostlib.learners.engine import Engine, Sample
 from boostlib.learners.fallback import generate_sampler
-from boostlib.learners.sampling import Engine, Sample
 
 BUILT_IN = ("tiny", "smollm2-135m")
 ENGINES = ("transformers", "vllm")

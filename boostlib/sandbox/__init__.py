@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from .plan import plan
-from .pool import POOL, Helper, Lost, Refused
+from boostlib.sandbox.plan import plan
+from boostlib.sandbox.pool import POOL, Helper, Lost, Refused
 
 LEVELS = ("kernel", "process", "none")
 _log = logging.getLogger("boostlib.sandbox")

@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import codec
+from boostlib.sandbox import codec
 
 SPARE = 20.0  # seconds beyond timeout and grace after which a silent helper counts as lost
 

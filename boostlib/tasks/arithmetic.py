@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from . import Problem, Task
+from boostlib.tasks import Problem, Task
 
 LEVELS = range(2, 7)
 LARGEST = 99

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .answers import is_right
+from boostlib.tasks.answers import is_right
 
 Span = tuple[int, int]
 NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d)|(?<=[a-z])\d+(?=\s*=)")

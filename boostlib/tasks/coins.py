@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Problem, Task
+from boostlib.tasks import Problem, Task
 
 RIGHT, WRONG = "right", "wrong"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import Problem, Task, chains, subsample
-from .answers import extract_answer, is_right, last_number
+from boostlib.tasks import Problem, Task, chains, subsample
+from boostlib.tasks.answers import extract_answer, is_right, last_number
 
 __all__ = ["Worked", "extract_answer", "is_right", "last_number", "load"]
 

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from . import Problem, Task, chains
-from .answers import extract_answer
-from .gsm8k import STOP, Worked
+from boostlib.tasks import Problem, Task, chains
+from boostlib.tasks.answers import extract_answer
+from boostlib.tasks.gsm8k import STOP, Worked
 
 _state = random.getstate()  # something in reasoning-gym draws from the global generator when imported
 from reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic import (  # noqa: E402

@@ -15,8 +15,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import Problem, Task, subsample
-from .programs import Programs, extract_code
+from boostlib.tasks import Problem, Task, subsample
+from boostlib.tasks.programs import Programs, extract_code
 
 __all__ = ["extract_code", "load"]
 

@@ -18,8 +18,8 @@ import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from . import Problem, Task
-from .programs import Programs
+from boostlib.tasks import Problem, Task
+from boostlib.tasks.programs import Programs
 
 LEVELS = range(1, 6)
 SYMBOLS = "\n" + " " + string.digits + string.ascii_letters + string.punctuation  # what a model must know

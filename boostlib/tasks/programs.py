@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import sandbox
-from . import Problem, Task, mutate
+from boostlib import sandbox
+from boostlib.tasks import Problem, Task, mutate
 
 FLOOR, FACTOR = 3.0, 4.0  # a program may take max(FLOOR seconds, FACTOR times its reference)
 _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S)

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from boostlib.theory import maps
+from boostlib.theory.distributions import Histogram
 from boostlib.theory.dynamics import Dynamics
-from boostlib.theory.laws import Histogram
 
 if TYPE_CHECKING:
-    from boostlib.calibrate import LawFit
+    from boostlib.analysis.measure import LawFit
 
 
 def start(

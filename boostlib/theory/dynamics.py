@@ -13,7 +13,7 @@ import numpy as np
 from boostlib.theory import limits, monte_carlo
 from boostlib.theory.bounds import Bound, bound_of
 from boostlib.theory.chain import Round, forward
-from boostlib.theory.laws import Beta, Histogram, Initial, Law, as_initial, atoms, merge
+from boostlib.theory.distributions import Beta, Histogram, Initial, Law, as_initial, atoms, merge
 from boostlib.theory.mixed import forward_mixed
 
 #: The arms of the project as changes to one `Dynamics` (see `Dynamics.arm`).

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boostlib.theory.chain import Round
-from boostlib.theory.laws import Beta, Initial, as_initial, atoms
+from boostlib.theory.distributions import Beta, Initial, as_initial, atoms
 
 if TYPE_CHECKING:
     from boostlib.theory.dynamics import Dynamics

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from boostlib.theory.distributions import Beta, Histogram, Initial, atoms
 from boostlib.theory.dynamics import ARMS, Dynamics
-from boostlib.theory.laws import Beta, Histogram, Initial, atoms
 
 
 def with_hopeless(share: float, rest: Beta, nodes: int = 123) -> Histogram:

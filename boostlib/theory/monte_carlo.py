@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boostlib.theory.laws import Beta, Histogram, Initial, as_initial, draw
+from boostlib.theory.distributions import Beta, Histogram, Initial, as_initial, draw
 
 if TYPE_CHECKING:
     from boostlib.theory.dynamics import Dynamics

@@ -1,0 +1,1 @@
+"""What a run says: intervals, comparisons, measured inputs of the theory, predictions, failures."""

@@ -1,0 +1,212 @@
+"""The theory's prediction for a run, from what was measured on it at round 0, and what a fit to round 1 adds.
+
+Predictors of the accuracy of one sample on the training prompts, E[p_t]:
+
+- tabular: the exact chain with the measured beta, gammas and law of p_0; nothing is fitted.
+- eta_pooling: its Monte Carlo with the loop's label budget; the learner error eta and the pooling over one skill that
+  all prompts share are fitted to round 1, one pair for all arms (they are of the learner, and one arm's single number
+  could not tell them apart).
+- eta_speed: as before without pooling, but a round goes only part of the way to what the tabular learner would have
+  learnt: eta from `do_nothing` (whose expected accuracy nothing else changes), one speed for each other arm.
+- round_1, round_0: nothing changes any more. What a prediction must beat.
+
+Not covered: measuring the inputs (evidence, calibrate), the model (theory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from boostlib.allocation import POLICIES
+from boostlib.analysis import intervals as stats
+from boostlib.theory import Dynamics, Histogram
+from boostlib.theory.maps import spread
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from boostlib.analysis.measure import Calibration
+
+PREDICTORS = {
+    "tabular": "theory, nothing fitted",
+    "eta_pooling": "theory, eta and pooling fitted",
+    "eta_speed": "theory slowed, eta and speed fitted",
+    "round_1": "round 1 stays",
+    "round_0": "round 0 stays",
+}
+PROMPTS, RUNS = 4000, 4  # of a Monte Carlo curve: its standard error is then below 0.003
+UNKNOWN_TO_THEORY = {"init_from": "previous", "accumulate": False, "dedup": False, "max_per_prompt": None}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One arm as the theory takes it. ``dynamics.m``: labels of a labelled prompt in round 0, as a whole number, for the
+    chain; ``labels``: labels a prompt and round, which the policy shares out (None: ``dynamics.m`` for each)."""
+
+    dynamics: Dynamics
+    p0: Histogram
+    labels: float | None = None
+
+    def exact(self, rounds: int) -> np.ndarray:
+        """E[p_t], t = 0..rounds, by the chain; by Monte Carlo under a policy that shares a budget."""
+        if self.dynamics.policy in ("hard", "uniform"):
+            return self.dynamics.exact(self.p0, rounds)
+        return self.simulated(rounds)
+
+    def simulated(self, rounds: int, eta: float = 0.0, pooling: float = 0.0, speed: float = 1.0) -> np.ndarray:
+        """E[p_t] by Monte Carlo with the budget shared anew in each round: fewer failed prompts get more labels each."""
+        budget = None if self.labels is None else round(self.labels * PROMPTS)
+        return (
+            replace(self.dynamics, eta=float(eta))
+            .simulate(
+                spread(self.p0, PROMPTS),
+                rounds,
+                RUNS,
+                0,
+                budget=budget,
+                skill=np.zeros(PROMPTS, int) if pooling else None,
+                pooling=float(pooling),
+                speed=float(speed),
+            )
+            .mean(0)
+        )
+
+
+def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) -> Inputs:
+    """An arm's settings (`Settings.identity`) and what was measured of it. Raises ValueError for settings that the
+    theory does not hold."""
+    for name, value in UNKNOWN_TO_THEORY.items():
+        if settings[name] != value:
+            raise ValueError(f"the theory knows {name} = {value!r} alone, this arm has {settings[name]!r}")
+    if settings["temperature"] != 1 or settings["policy"] not in POLICIES:
+        raise ValueError("the theory knows samples at temperature 1 and the policies of the package alone")
+    p0 = Histogram(*measured.law.initial())
+    fp, fn = (0.0 if np.isnan(e.value) else e.value for e in (measured.gamma_fp, measured.gamma_fn))
+    beta = {"self": "self", "base": "p0"}.get(settings["labeler"], max(measured.beta.value, 1e-9))
+    hard, each = settings["policy"] == "hard", settings["labels_per_prompt"]
+    labels = None
+    if each is None:
+        labels = settings["k"] if settings["budget"] is None else settings["budget"] / prompts
+        p = np.array(p0.values)
+        failed = np.array(p0.weights) @ (1 - p * (1 - fn) - (1 - p) * fp) ** settings["k"]
+        each = max(1, round(labels / failed if hard else labels)) if labels and (failed > 0 or not hard) else 0
+    d = Dynamics(
+        k=settings["k"],
+        beta=0.5 if np.isreal(beta) and np.isnan(beta) else beta,  # no label was asked for: it plays no role
+        gamma_fp=fp,
+        gamma_fn=fn,
+        alpha=settings["alpha"],
+        m=int(each),
+        policy=settings["policy"],
+        weak_data=settings["weak_data"],
+    )
+    return Inputs(d, p0, labels if labels else None)
+
+
+def predict(table: pd.DataFrame, arms: Mapping[str, Inputs]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions for the rows of a round table (arm, seed, round, train_accuracy), and the fitted numbers.
+
+    First table: arm, seed, round, predictor, predicted, measured. Second: predictor, seed, arm ("" for all), name, value.
+    Fits are made seed by seed, on its round 1 alone.
+    """
+    import pandas as pd
+
+    last = int(table["round"].max())
+    if last < 1:
+        raise ValueError("the run has no round 1, which eta, pooling and speed are fitted to")
+    measured = table.pivot(index=["seed", "arm"], columns="round", values="train_accuracy")
+    plain = {arm: x.exact(last) for arm, x in arms.items()}
+    steps = {arm: (x.simulated(1), x.simulated(1, pooling=1.0)[1]) for arm, x in arms.items()}
+    start, own = (np.array([steps[arm][0][t] for arm in arms]) for t in (0, 1))
+    pool = np.array([steps[arm][1] for arm in arms])
+    curves, fitted = [], []
+    for seed, seen in measured.groupby("seed"):
+        seen = seen.droplevel("seed").reindex(list(arms))
+        first = seen[1].to_numpy()
+        eta, pooling = fit_pooling(first, own, pool)
+        eta_0, speeds = fit_speed(first, start, own, list(arms).index("do_nothing") if "do_nothing" in arms else None)
+        fitted += [("eta_pooling", seed, "", "eta", eta), ("eta_pooling", seed, "", "pooling", pooling)]
+        fitted += [("eta_speed", seed, "", "eta", eta_0)]
+        fitted += [("eta_speed", seed, arm, "speed", speed) for arm, speed in zip(arms, speeds, strict=True)]
+        for (arm, x), speed in zip(arms.items(), speeds, strict=True):
+            truth = seen.loc[arm].to_numpy()
+            by = {
+                "tabular": plain[arm],
+                "eta_pooling": x.simulated(last, eta, pooling),
+                "eta_speed": x.simulated(last, eta_0, speed=1.0 if np.isnan(speed) else speed),
+                "round_1": np.r_[np.nan, np.full(last, truth[1])],
+                "round_0": np.full(last + 1, truth[0]),
+            }
+            for name, curve in by.items():
+                rows = {"arm": arm, "seed": seed, "round": np.arange(last + 1), "predictor": name}
+                curves.append(pd.DataFrame(rows | {"predicted": curve, "measured": truth}))
+    names = ["predictor", "seed", "arm", "name", "value"]
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(fitted, columns=names)
+
+
+def fit_pooling(first: np.ndarray, own: np.ndarray, pool: np.ndarray) -> tuple[float, float]:
+    """Least squares of eta and pooling in first = (1 - eta) ((1 - pooling) own + pooling pool), each (arms,), both in
+    [0, 1]: the model's first round is linear in both factors, so the fit is exact. Arms that are missing are left out.
+    """
+    from scipy.optimize import lsq_linear
+
+    there = ~np.isnan(first)
+    # first = u own + v pool with u, v >= 0 and 1 - eta = u + v <= 1: a third column carries the slack
+    columns = np.stack([own, pool], 1)[there]
+    free = lsq_linear(columns, first[there], bounds=(0, 1)).x
+    if free.sum() > 1:  # on the boundary eta = 0: one number is left
+        gap = (pool - own)[there]
+        pooling = np.clip(gap @ (first - own)[there] / max(gap @ gap, 1e-12), 0, 1)
+        return 0.0, float(pooling)
+    kept = free.sum()
+    return float(min(1 - kept, 1 - 1e-9)), float(free[1] / kept) if kept > 0 else 0.0
+
+
+def fit_speed(first: np.ndarray, start: np.ndarray, own: np.ndarray, nothing: int | None) -> tuple[float, np.ndarray]:
+    """eta from the arm at place ``nothing`` (None: 0), and for each other arm the speed in [0, 1] that gives its round 1:
+    first = (1 - eta) (start + speed (own - start)). NaN where the round is missing or the theory expects no change."""
+    eta = 0.0 if nothing is None else float(np.clip(1 - first[nothing] / own[nothing], 0, 1 - 1e-9))
+    gap = own - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        speeds = np.clip((first / (1 - eta) - start) / np.where(np.abs(gap) < 1e-3, np.nan, gap), 0, 1)
+    if nothing is not None:
+        speeds[nothing] = np.nan
+    return eta, speeds
+
+
+def errors(curves: pd.DataFrame, against: str = "round_1", after: int = 1, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean absolute error over arms and rounds > ``after`` of each predictor: columns ``by``, predictor, mae, low, high
+    (t over seeds), seeds, and the paired difference to the predictor ``against``: difference, difference_low,
+    difference_high, verdict ("lower": errs less)."""
+    import pandas as pd
+
+    later = curves[curves["round"] > after].dropna(subset=["predicted", "measured"])
+    off = (later["predicted"] - later["measured"]).abs()
+    by_seed = later.assign(off=off).groupby([*by, "predictor", "seed"], sort=False)["off"].mean()
+    order, by_seed, rows = by_seed.index.droplevel("seed").unique(), by_seed.sort_index(), []
+    for key in order:
+        key = key if by else (key,)
+        mine = by_seed.loc[key]
+        one = stats.mean_interval(mine)
+        row = dict(zip([*by, "predictor"], key, strict=True)) | {"mae": one.value, "low": one.low, "high": one.high}
+        c = stats.paired(mine, by_seed.loc[(*key[:-1], against)])
+        verdict = "reference" if key[-1] == against else c.verdict
+        gap = {"difference": c.difference, "difference_low": c.low, "difference_high": c.high, "verdict": verdict}
+        rows.append(row | {"seeds": one.n} | gap)
+    return pd.DataFrame(rows)
+
+
+def offsets(curves: pd.DataFrame) -> pd.DataFrame:
+    """Predicted less measured by predictor, arm and round: columns predictor, arm, round, error, low, high (t over seeds)."""
+    import pandas as pd
+
+    off = curves.assign(off=curves["predicted"] - curves["measured"]).dropna(subset="off")
+    rows = []
+    for key, part in off.groupby(["predictor", "arm", "round"], sort=False):
+        one = stats.mean_interval(part["off"])
+        rows.append((*key, one.value, one.low, one.high))
+    return pd.DataFrame(rows, columns=["predictor", "arm", "round", "error", "low", "high"])

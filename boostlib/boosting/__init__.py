@@ -1,0 +1,1 @@
+"""Algorithm 2: settings, labelers, the loop, many loops."""

@@ -1,0 +1,1 @@
+"""papermill and the command line: execute, sweep, status, doctor."""

@@ -1,0 +1,52 @@
+"""The figures of theory against runs show the numbers they are given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boostlib.analysis import predict
+from boostlib.figures import prediction
+
+
+@pytest.fixture
+def curves():
+    rows = [
+        {"arm": arm, "seed": s, "round": t, "predictor": p, "predicted": 0.1 * t + off, "measured": 0.1 * t + 0.01 * s}
+        for arm in ("boosting", "filter_only", "mine")
+        for s in range(3)
+        for t in range(4)
+        for p, off in zip(predict.PREDICTORS, (0.1, 0.2, 0.05, 0.3, 0.4), strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_every_arm_has_a_panel_with_its_predictions_and_its_measured_dots(curves):
+    table = curves.assign(test_accuracy=0.5).drop_duplicates(["arm", "seed", "round"])
+    fig = prediction.by_arm(curves, table)
+    shown = [ax for ax in fig.axes if ax.get_visible()]
+    assert [ax.get_title(loc="left") for ax in shown] == ["filter only", "boosting", "mine"]
+    lines = [line.get_ydata() for line in shown[0].lines]
+    assert lines[0] == pytest.approx(0.1 * np.arange(4) + 0.1)  # tabular
+    assert lines[-1] == pytest.approx(0.1 * np.arange(4) + 0.01)  # measured, mean of three seeds
+    fig.draw_without_rendering()
+
+
+def test_errors_are_drawn_once_for_all_arms_and_once_an_arm(curves):
+    every, each = predict.errors(curves), predict.errors(curves, by=["arm"])
+    ax = prediction.error_by_predictor(every, each).axes[0]
+    drawn = sorted(float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() != "None")
+    assert drawn == pytest.approx(sorted([*every["mae"], *each["mae"]]))
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["all arms", "filter only", "boosting", "mine"]
+
+
+def test_laws_and_transfers_are_at_their_values():
+    pmf = np.array([0.5, 0.2, 0.3])
+    flat = np.full(4, 0.4)
+    fig = prediction.laws(pmf, {"a": pmf, "b": pmf[::-1]}, {"filter only": {"a": flat, "b": flat / 2}})
+    left, right = fig.axes
+    assert [bar.get_height() for bar in left.patches] == pytest.approx(list(pmf))
+    assert right.lines[1].get_ydata() == pytest.approx(flat / 2)
+    moved = pd.DataFrame({"arm": "boosting", "seed": [0, 1] * 2, "data": ["labels"] * 2 + ["none"] * 2})
+    moved["after"] = [0.2, 0.3, 0.1, 0.1]
+    ax = prediction.transfer(moved, {"boosting": {"labels": 1.0, "none": 0.05}}).axes[0]
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx([0.25, 0.1])

@@ -1,0 +1,108 @@
+"""The suite's notebooks: their shape, their execution, the errors that papermill does not raise."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+import boostlib as bl
+from boostlib.runner import execute as suite
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = list(suite.found(ROOT).values())
+PROFILES = sorted((ROOT / "notebooks" / "profiles").glob("*/*.yaml"))
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of one small notebook."""
+    (tmp_path / "pyproject.toml").touch()
+    folder = tmp_path / "notebooks" / "profiles" / "smoke"
+    folder.mkdir(parents=True)
+    cells = [
+        nbformat.v4.new_code_cell(
+            "profile: str = 'none'  # its profile\nx: int = 1  # a number", metadata={"tags": ["parameters"]}
+        ),
+        nbformat.v4.new_code_cell("import sys\nprint('noise', file=sys.stderr)\nprint(10 // x, profile)"),
+    ]
+    nb = nbformat.v4.new_notebook(cells=cells)
+    nb.metadata["kernelspec"] = {"name": "boostlib", "display_name": "boostlib", "language": "python"}
+    nbformat.write(nb, tmp_path / "notebooks" / "01_small.ipynb")
+    (folder / "01_small.yaml").write_text("x: 2\n")
+    return tmp_path
+
+
+def run(project, **parameters):
+    return suite.execute(*suite.choose(["01"], project), "smoke", parameters, project)
+
+
+def test_a_profile_fills_the_parameters_and_the_copy_is_clean(project):
+    done = run(project)
+    text = done.read_text()
+    printed = [o["text"] for cell in json.loads(text)["cells"] for o in cell.get("outputs", [])]
+    assert printed == [["5 smoke\n"]]
+    assert str(project) not in text  # no path of this machine
+    assert [p.name for p in done.parent.iterdir()] == ["01_small.ipynb"]
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(project):
+    with pytest.raises(ValueError, match=r"01_small.ipynb has no parameter 'z' \(profile smoke\): it has profile, x"):
+        run(project, z=3)
+    assert not (project / "papermill_runs").exists()
+
+
+def test_a_failing_notebook_leaves_the_older_copy_and_shows_the_failed_one(project):
+    import papermill
+
+    good = run(project).read_text()
+    with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
+        run(project, x=0)
+    folder = project / "papermill_runs" / "smoke"
+    assert (folder / "01_small.ipynb").read_text() == good
+    assert sorted(p.name for p in folder.iterdir()) == ["01_small.failed.ipynb", "01_small.ipynb"]
+
+
+def test_unknown_notebooks_and_profiles_are_named(project):
+    with pytest.raises(ValueError, match="no notebook '07': there are 01_small"):
+        suite.choose(["07"], project)
+    with pytest.raises(ValueError, match="unknown profile 'big': there are smoke"):
+        suite.execute(*suite.choose(["01"], project), "big", {}, project)
+
+
+def test_tables_are_recorded_beside_the_notebooks_and_read_back(project):
+    with pytest.raises(FileNotFoundError, match="boostlib run 01_small --profile smoke"):
+        suite.tables_of("01_small", "smoke", project)
+    with pytest.raises(ValueError, match="nothing to record in profile smoke"):
+        suite.record("smoke", project)
+    suite.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1, 2]})}, {"beta": 0.3}, project)
+    assert suite.tables_of("01_small", "smoke", project)[2] == "fresh"
+    suite.record("smoke", project)
+    bl.runs.shutil.rmtree(project / "runs")
+    tables, manifest, kind = suite.tables_of("01_small", "smoke", project)
+    assert kind == "recorded" and tables["a"].x.tolist() == [1, 2] and manifest["identity"] == {"beta": 0.3}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_written_to_be_read(path):
+    nb = nbformat.read(path, 4)
+    assert nb.cells[0].source.startswith("# "), "a title first"
+    assert nb.metadata.kernelspec.name == suite.KERNEL
+    parameters = [c for c in nb.cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(parameters) == 1
+    lines = [
+        line for line in parameters[0].source.splitlines() if line and not line.startswith((" ", "]", "}", ")", "#"))
+    ]
+    assert all(":" in line.partition("=")[0] for line in lines), "parameters are typed"
+    headings = [c.source.lower() for c in nb.cells if c.cell_type == "markdown" and c.source.startswith("#")]
+    assert any("check" in h for h in headings) and any("learnt" in h for h in headings)
+    code = [c.source for c in nb.cells if c.cell_type == "code" and c is not parameters[0]]
+    assert sorted(len(s.splitlines()) for s in code)[len(code) // 2] <= 12, "cells are short"
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_profile_names_only_parameters_of_its_notebook(path):
+    notebook = ROOT / "notebooks" / f"{path.stem}.ipynb"
+    assert set(yaml.safe_load(path.read_text()) or {}) <= set(suite.parameters_of(notebook))
