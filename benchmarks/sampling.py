@@ -15,7 +15,7 @@ import time
 import torch
 
 from benchmarks import interleave, last_line, report
-from boostlib.learners import Example
+from boostlib.learners import Example, Sampling
 from boostlib.learners.lm import LMLearner, load_learner
 from boostlib.tasks import load_task
 
@@ -69,7 +69,7 @@ def compare(
         learner._changed()  # a new round: the joined weights and the prefix are made anew, and paid for
         seed = next(seeds)
         keys = [(seed, n) for n in range(len(prompts))]
-        out = learner.sample(prompts, k, keys=keys, max_new_tokens=max_new_tokens, prefix=prefix)
+        out = learner.sample(prompts, k, keys=keys, sampling=Sampling(max_new_tokens=max_new_tokens, prefix=prefix))
         sampled.append(sum(r.tokens for group in out for r in group))
         return sampled[-1]
 
@@ -113,7 +113,7 @@ def one_seed() -> float:
     examples = [Example(p.prompt, p.reference) for p in task.problems]
     start = time.perf_counter()
     keys = [(n,) for n in range(len(examples))]
-    learner.sample([e.prompt for e in examples], 8, keys=keys, max_new_tokens=task.max_new_tokens)
+    learner.sample([e.prompt for e in examples], 8, keys=keys, sampling=Sampling(max_new_tokens=task.max_new_tokens))
     learner.fine_tune(examples, steps=60, batch_size=32, lr=1e-3, seed=0)
     return time.perf_counter() - start
 

@@ -242,3 +242,13 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def context() -> dict[str, Any]:
+    """What the runner tells the notebook that it executes, from the file that BOOSTLIB_CONTEXT names; {} in Jupyter.
+
+    ``command``: the command line to show; ``fresh``: drop what earlier executions left; ``counts``: file for lines of
+    what was reused and computed; ``tables``: folder for the notebook's tables; ``progress``: terminal or log for bars.
+    """
+    path = os.environ.get("BOOSTLIB_CONTEXT")
+    return read_json(path) if path else {}

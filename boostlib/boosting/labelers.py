@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from boostlib.learners import Learner
+from boostlib.learners import Learner, Sampling
 from boostlib.tasks import Problem, Task
 
 
@@ -49,7 +49,7 @@ def corrupted_reference(task: Task, beta: float | Mapping[int, float], systemati
     ]
 
 
-def model(learner: Learner, prefix: str = "", **sampling) -> Labeler:
+def model(learner: Learner, sampling: Sampling) -> Labeler:
     """Another model, or the same one at an earlier round: the paper's experiments ask the pretrained f_0."""
 
     def label(problems: Sequence[Problem], counts: np.ndarray, keys: Sequence[tuple[int, ...]]) -> list[list[str]]:
@@ -60,8 +60,7 @@ def model(learner: Learner, prefix: str = "", **sampling) -> Labeler:
                 [problems[i].prompt for i in rows],
                 int(m),
                 keys=[keys[i] for i in rows],
-                prefix=prefix,
-                **sampling,
+                sampling=sampling,
             )
             for i, responses in zip(rows, drawn, strict=True):
                 answers[i] = [r.text for r in responses]

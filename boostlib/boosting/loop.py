@@ -22,7 +22,7 @@ from boostlib.boosting import labelers
 from boostlib.boosting.artefacts import capped, is_status, judged, matrices, packed
 from boostlib.boosting.filters import NoisyFilter
 from boostlib.boosting.settings import Settings
-from boostlib.learners import Example, Learner, Response
+from boostlib.learners import Example, Learner, Response, Sampling
 from boostlib.progress import bar
 from boostlib.tasks import Problem, Task
 
@@ -252,26 +252,21 @@ class Loop:
                 [p.prompt for p in task.problems],
                 k,
                 keys=[(self.seed, t, SAMPLES, i) for i in range(len(task.problems))],
-                temperature=temperature,
+                sampling=self.sampling(temperature),
                 progress=_with_rate(progress),
-                **self.sampling(),
             )
 
-    def sampling(self) -> dict:
+    def sampling(self, temperature: float) -> Sampling:
         tokens = self.settings.max_new_tokens or self.task.max_new_tokens
-        return {
-            "max_new_tokens": tokens,
-            "prefix": self.task.prefix(self.settings.shots),
-            "stop": self.task.stop,
-        }
+        return Sampling(temperature, tokens, self.task.prefix(self.settings.shots), self.task.stop)
 
     def labeler(self, t: int) -> labelers.Labeler:
-        choice, sampling = self.settings.labeler, self.sampling() | {"temperature": self.settings.temperature}
+        choice = self.settings.labeler
         if callable(choice):
             return labelers.from_callable(choice)
         if choice in ("corrupted", "systematic"):
             return labelers.corrupted_reference(self.task, self.settings.beta, choice == "systematic")
-        return labelers.model(self.place(t if choice == "self" else 0), **sampling)
+        return labelers.model(self.place(t if choice == "self" else 0), self.sampling(self.settings.temperature))
 
     def statistics(self, t: int, right: np.ndarray) -> Statistics:
         """What the filter saw so far, a row a round; the true share of right samples is for the oracle alone."""

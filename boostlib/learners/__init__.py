@@ -12,6 +12,17 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn: ``temperature`` 0 is greedy; ``prefix`` is the few-shot text before every prompt;
+    a response ends at the end token, before any string of ``stop``, or after ``max_new_tokens``."""
+
+    temperature: float = 1.0
+    max_new_tokens: int = 256
+    prefix: str = ""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Response:
     """One sampled response: its text (stop string and end token removed), how many tokens were sampled
     for it, and whether it ended by itself (False: cut at ``max_new_tokens``)."""
@@ -19,15 +30,18 @@ class Response:
     text: str
     tokens: int
     finished: bool = True
+    ids: tuple[int, ...] | None = None  # the text's tokens as sampled; None: the learner has none
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training example. Weights are relative: only their ratios within a training set matter."""
+    """One training example. Weights are relative: only their ratios within a training set matter. ``ids`` are the
+    response's tokens as they were sampled; None: the text is tokenized where it stands, behind its prompt."""
 
     prompt: str
     response: str
     weight: float = 1.0
+    ids: tuple[int, ...] | None = None
 
 
 class Learner(Protocol):
@@ -39,17 +53,14 @@ class Learner(Protocol):
         k: int,
         *,
         keys: Sequence[tuple[int, ...]],
-        temperature: float = 1.0,
-        max_new_tokens: int = 256,
-        prefix: str = "",
-        stop: Sequence[str] = (),
+        sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Response]]:
         """k responses to each prompt, in the order of the prompts.
 
         ``keys[i]`` are small non-negative integers (seed, round, stream, prompt number); sample j of prompt i is drawn
         with randomness that depends on ``(*keys[i], j)`` alone, so order, batch and sharding do not matter.
-        ``temperature = 0`` is greedy. ``progress(samples, tokens)`` is called with increments.
+        ``progress(samples, tokens)`` is called with increments.
         """
 
     def fine_tune(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from boostlib import runs
-from boostlib.learners import Example, Response, tiny, training
+from boostlib.learners import Example, Response, Sampling, tiny, training
 from boostlib.learners.decoder import FAMILIES
 from boostlib.learners.engine import Engine, Sample
 from boostlib.learners.fallback import generate_sampler
@@ -80,16 +80,14 @@ class LMLearner:
         k: int,
         *,
         keys: Sequence[tuple[int, ...]],
-        temperature: float = 1.0,
-        max_new_tokens: int = 256,
-        prefix: str = "",
-        stop: Sequence[str] = (),
+        sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Response]]:
         """See `Learner.sample`. Raises ValueError for an empty prompt, k or max_new_tokens below 1, a temperature
         below 0, as many keys as prompts missing, and text that does not fit the model's positions."""
-        if k < 1 or max_new_tokens < 1 or temperature < 0:
-            raise ValueError(f"k ({k}) and max_new_tokens ({max_new_tokens}) are at least 1, temperature at least 0")
+        s = sampling
+        if k < 1 or s.max_new_tokens < 1 or s.temperature < 0:
+            raise ValueError(f"k ({k}) and max_new_tokens ({s.max_new_tokens}) are at least 1, temperature at least 0")
         if len(keys) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts need as many keys, not {len(keys)}")
         if not all(prompts):
@@ -97,8 +95,8 @@ class LMLearner:
         if not prompts:
             return []
         start = [self.tokenizer.bos_token_id] if getattr(self.tokenizer, "add_bos_token", False) else []
-        ids, shared = self._ids(prompts), start + (self._ids([prefix])[0] if prefix else [])
-        return self._draw(ids, k, keys, temperature, max_new_tokens, shared, stop, progress)
+        ids, shared = self._ids(prompts), start + (self._ids([s.prefix])[0] if s.prefix else [])
+        return self._draw(ids, k, keys, s.temperature, s.max_new_tokens, shared, s.stop, progress)
 
     def _draw(self, ids, k, keys, temperature, max_new_tokens, shared, stop, progress) -> list[list[Response]]:
         ended = self._ended(stop)

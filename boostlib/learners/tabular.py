@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boostlib.learners import Example, Response
+from boostlib.learners import Example, Response, Sampling
 
 if TYPE_CHECKING:
     from boostlib.tasks import Task
@@ -57,10 +57,7 @@ class TabularLearner:
         k: int,
         *,
         keys: Sequence[tuple[int, ...]],
-        temperature: float = 1.0,
-        max_new_tokens: int = 256,
-        prefix: str = "",
-        stop: Sequence[str] = (),
+        sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Response]]:
         """As `Learner.sample`; every response counts as one token. Ties at temperature 0 go to the response
@@ -68,12 +65,12 @@ class TabularLearner:
         drawn = []
         for prompt, key in zip(prompts, keys, strict=True):
             law = self.law(prompt)
-            if temperature == 0:
+            if sampling.temperature == 0:
                 best = Response(min(law, key=lambda r: (-law[r], r)), 1)
                 drawn.append([best] * k)
             else:
                 texts = sorted(r for r in law if law[r] > 0)
-                ends = np.cumsum([law[r] ** (1 / temperature) for r in texts])
+                ends = np.cumsum([law[r] ** (1 / sampling.temperature) for r in texts])
                 last = len(texts) - 1
                 drawn.append(
                     [Response(texts[min(bisect_right(ends, u * ends[-1]), last)], 1) for u in _uniforms(key, k)]

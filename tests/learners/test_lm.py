@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boostlib.learners import Example, lm, tiny, training
+from boostlib.learners import Example, Sampling, lm, tiny, training
 from boostlib.learners.lm import load_learner
 
 torch.set_num_threads(1)
@@ -60,7 +60,9 @@ def test_loss_and_gradient_equal_the_plain_padded_step(learner):
 
 def test_training_learns_and_the_end_token_with_it(learner):
     learner.fine_tune(EXAMPLES, steps=300, batch_size=5, lr=1e-2, seed=0)
-    out = learner.sample([p for p, _ in PAIRS], 1, keys=[(n,) for n in range(5)], temperature=0.0, max_new_tokens=30)
+    out = learner.sample(
+        [p for p, _ in PAIRS], 1, keys=[(n,) for n in range(5)], sampling=Sampling(temperature=0.0, max_new_tokens=30)
+    )
     assert [(g[0].text, g[0].tokens, g[0].finished) for g in out] == [(r, len(r) + 1, True) for _, r in PAIRS]
 
 
@@ -140,7 +142,7 @@ def test_bfloat16_computes_and_keeps_float32_weights():
     learner = load_learner("tiny", seed=1, dtype="bfloat16", **SMALL)
     learner.fine_tune(EXAMPLES, **FIT)
     assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
-    assert len(learner.sample(["1+2="], 2, keys=[(0,)], max_new_tokens=5)[0]) == 2
+    assert len(learner.sample(["1+2="], 2, keys=[(0,)], sampling=Sampling(max_new_tokens=5))[0]) == 2
 
 
 def test_save_and_load_give_the_same_weights_and_samples(learner, tmp_path):
@@ -148,15 +150,15 @@ def test_save_and_load_give_the_same_weights_and_samples(learner, tmp_path):
     learner.fine_tune(EXAMPLES, **FIT)
     trained = learner.fingerprint()
     learner.save(tmp_path / "a")
-    draws = learner.sample(["1+2="], 4, keys=[(0,)], max_new_tokens=9)
+    draws = learner.sample(["1+2="], 4, keys=[(0,)], sampling=Sampling(max_new_tokens=9))
     learner.load(None)
     assert learner.fingerprint() == start
     learner.load(tmp_path / "a")
     assert learner.fingerprint() == trained
-    assert learner.sample(["1+2="], 4, keys=[(0,)], max_new_tokens=9) == draws
+    assert learner.sample(["1+2="], 4, keys=[(0,)], sampling=Sampling(max_new_tokens=9)) == draws
     other = load_learner(str(tmp_path / "a"))
     assert other.fingerprint() == trained
-    assert other.sample(["1+2="], 4, keys=[(0,)], max_new_tokens=9) == draws
+    assert other.sample(["1+2="], 4, keys=[(0,)], sampling=Sampling(max_new_tokens=9)) == draws
     other.fine_tune(EXAMPLES, **FIT)
     other.load(None)
     assert other.fingerprint() == trained
@@ -176,8 +178,8 @@ def test_a_failed_save_leaves_the_old_folder(learner, tmp_path, monkeypatch):
 def test_stop_strings_cut_the_text_and_end_the_sample(learner):
     keys = [(n,) for n in range(6)]
     prompts = ["1+2=", "3+4=", "5-1=", "8+8=", "9-9=", "1+1="]
-    free = learner.sample(prompts, 8, keys=keys, max_new_tokens=40)
-    stopped = learner.sample(prompts, 8, keys=keys, max_new_tokens=40, stop=("1", "+;"))
+    free = learner.sample(prompts, 8, keys=keys, sampling=Sampling(max_new_tokens=40))
+    stopped = learner.sample(prompts, 8, keys=keys, sampling=Sampling(max_new_tokens=40, stop=("1", "+;")))
     hit = 0
     for a, b in zip(sum(free, []), sum(stopped, []), strict=True):
         ends = [a.text.index(s) for s in ("1", "+;") if s in a.text]
@@ -190,15 +192,19 @@ def test_stop_strings_cut_the_text_and_end_the_sample(learner):
 
 
 def test_an_unfinished_sample_says_so(learner):
-    out = learner.sample(["1+2="], 64, keys=[(0,)], max_new_tokens=3)[0]
+    out = learner.sample(["1+2="], 64, keys=[(0,)], sampling=Sampling(max_new_tokens=3))[0]
     assert {r.finished for r in out} == {True, False}
     assert all(r.finished or r.tokens == 3 for r in out)
 
 
 def test_other_architectures_go_through_generate_with_the_same_randomness(learner, monkeypatch):
-    fast = learner.sample([p for p, _ in PAIRS], 3, keys=[(n,) for n in range(5)], max_new_tokens=12, prefix="1+1=2;")
+    fast = learner.sample(
+        [p for p, _ in PAIRS], 3, keys=[(n,) for n in range(5)], sampling=Sampling(max_new_tokens=12, prefix="1+1=2;")
+    )
     monkeypatch.setattr(lm, "FAMILIES", ())
-    slow = learner.sample([p for p, _ in PAIRS], 3, keys=[(n,) for n in range(5)], max_new_tokens=12, prefix="1+1=2;")
+    slow = learner.sample(
+        [p for p, _ in PAIRS], 3, keys=[(n,) for n in range(5)], sampling=Sampling(max_new_tokens=12, prefix="1+1=2;")
+    )
     assert fast == slow
 
 

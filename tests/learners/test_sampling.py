@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
+from boostlib.learners import Sampling, tiny
 from boostlib.learners import engine as sampling
-from boostlib.learners import tiny
 from boostlib.learners.engine import Engine, draw, uniforms
 from boostlib.learners.lm import LMLearner
 
@@ -137,7 +137,9 @@ def test_too_long_a_text_is_refused():
 
 def test_progress_adds_up():
     learner, seen = small(), []
-    out = learner.sample(PROMPTS, 3, keys=KEYS, max_new_tokens=12, progress=lambda s, t: seen.append((s, t)))
+    out = learner.sample(
+        PROMPTS, 3, keys=KEYS, progress=lambda s, t: seen.append((s, t)), sampling=Sampling(max_new_tokens=12)
+    )
     assert sum(s for s, _ in seen) == 24
     assert sum(t for _, t in seen) == sum(r.tokens for group in out for r in group)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boostlib.learners import Example
+from boostlib.learners import Example, Sampling
 from boostlib.learners.tabular import TabularLearner, coins_learner
 from boostlib.tasks import load_task
 
@@ -36,13 +36,16 @@ def test_samples_follow_the_law():
 
 
 def test_greedy_takes_the_likeliest_response():
-    assert texts(two().sample(["a", "b"], 2, keys=[(0,), (1,)], temperature=0)) == [["wrong"] * 2, ["odd"] * 2]
+    assert texts(two().sample(["a", "b"], 2, keys=[(0,), (1,)], sampling=Sampling(temperature=0))) == [
+        ["wrong"] * 2,
+        ["odd"] * 2,
+    ]
 
 
 def test_temperature_sharpens_the_law():
     def share(temperature):
         keys = [(9, i) for i in range(1000)]
-        drawn = sum(texts(two().sample(["a"] * 1000, 4, keys=keys, temperature=temperature)), [])
+        drawn = sum(texts(two().sample(["a"] * 1000, 4, keys=keys, sampling=Sampling(temperature=temperature))), [])
         return drawn.count("right") / len(drawn)
 
     assert share(0.5) == pytest.approx(0.09 / 0.58, abs=0.03)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from boostlib.learners import Sampling
 from boostlib.learners.lm import load_learner
 
 STAND_IN = '''
@@ -47,7 +48,7 @@ def test_prompts_and_seeds_reach_the_child(stand_in):
     import json
 
     learner, seen = load_learner("tiny", **SMALL), []
-    options = dict(temperature=0.5, max_new_tokens=7, prefix="1+1=2;", stop=(";",))
+    options = dict(sampling=Sampling(temperature=0.5, max_new_tokens=7, prefix="1+1=2;", stop=(";",)))
     prompts, keys = ["2+2=", "3+3="], [(0, 1), (0, 2)]
     out = learner.sample(prompts, 3, keys=keys, progress=lambda s, t: seen.append((s, t)), **options)
     sent = [[json.loads(r.text) for r in group] for group in out]
