@@ -10,8 +10,8 @@ TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CP
 figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
 	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
 
-test: .venv/ready     ## ruff, pytest, nbval
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+test: .venv/ready     ## ruff, the floors of the house, pytest, nbval
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 	$(BIN)/pytest
 	$(BIN)/pytest --nbval-lax --nbval-kernel-name boostlib --nbval-cell-timeout 600 notebooks
 
