@@ -1,28 +1,36 @@
-"""Run folders: atomic artefacts, manifests, locks. A file that exists is whole; what is missing is computed.
+"""Run folders: atomic and sealed artefacts, manifests, locks. A file that exists is whole; what is missing is computed.
 
-Not covered: what the artefacts mean (boosting), executing notebooks (notebooks.py), removing old runs.
+Not covered: what the artefacts mean (boosting), executing notebooks (runner), removing old runs (runner.status).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
-import platform
+import re
 import shutil
-import subprocess
+import signal
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-PACKAGES = ("boostlib", "torch", "transformers", "tokenizers", "datasets", "peft", "numpy", "scipy", "pandas")
+from boostlib.environment import environment as environment
+from boostlib.environment import git_commit as git_commit
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
+SEAL = "sha256"  # key of a JSON file's own digest
 BUSY = "another process is working on"
 
 
@@ -40,7 +48,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-# --- atomic artefacts -------------------------------------------------------------------------------------------------
+# --- atomic, sealed artefacts -----------------------------------------------------------------------------------------
 
 
 def _sync_folder(folder: Path) -> None:
@@ -51,23 +59,23 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _cannot_write(path: Path, error: OSError) -> OSError:
-    why = os.strerror(error.errno) if error.errno else str(error)
-    return OSError(
-        error.errno,
-        f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept",
-    )
-
-
-def write_text(path: str | Path, text: str) -> None:
-    write_bytes(path, text.encode())
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What goes wrong within is told with the path."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+        _sync_folder(path.parent)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        what = f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept"
+        raise OSError(error.errno, what) from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder. Raises OSError with the path."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -77,12 +85,12 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    write_bytes(path, text.encode())
 
 
 @contextlib.contextmanager
@@ -90,8 +98,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """Fill the yielded temporary folder; it gets its name only when the block ends well. An older folder of that name is
     moved aside before: who is killed just then leaves none, never a part. Raises OSError with the path."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
@@ -108,44 +115,93 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+
+
+def _damaged(path: str | Path, mend: str = "that file (and round.json beside it)") -> ValueError:
+    return ValueError(f"{path} is cut short or was edited; delete {mend} and start again: it alone is computed anew")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    """A JSON file; an object holds its own SHA-256, which `read_json` checks and takes out again."""
+    value = json.loads(json.dumps(value))  # as it is read: keys are text
+    sealed = value | {SEAL: digest(value)} if isinstance(value, dict) else value
+    write_text(path, json.dumps(sealed, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, sealed: bool = False) -> Any:
+    """The value of `write_json`, or of any JSON file. Raises ValueError, naming the file, where it is no JSON, where its
+    seal does not fit, and, if ``sealed``, where it is not an object with a seal."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(_damaged(path)) from error
+        value = json.loads(Path(path).read_bytes())
+        seal = value.pop(SEAL, None) if isinstance(value, dict) else None
+        if seal != (digest(value) if seal or sealed else None):
+            raise ValueError("its seal does not fit")
+        return value
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
 
 
 def write_rows(path: str | Path, rows: Iterable[dict]) -> None:
     """JSON lines, closed by a line that holds their number and SHA-256, so that a cut or edited file is noticed."""
     body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    seal = {"rows": body.count("\n"), "sha256": hashlib.sha256(body.encode()).hexdigest()}
+    seal = {"rows": body.count("\n"), SEAL: hashlib.sha256(body.encode()).hexdigest()}
     write_text(path, body + json.dumps(seal) + "\n")
 
 
 def read_rows(path: str | Path) -> list[dict]:
     """The rows of `write_rows`. Raises ValueError, naming the file, where the seal does not fit."""
-    text = Path(path).read_text(encoding="utf-8")
-    body, _, seal = text.rstrip("\n").rpartition("\n")
-    body = body + "\n" if body else ""
     try:
-        if json.loads(seal)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
-            raise ValueError
-        return [json.loads(line) for line in body.split("\n")[:-1]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(_damaged(path)) from error
+        *lines, seal = Path(path).read_bytes().decode().rstrip("\n").split("\n")
+        body = "".join(f"{line}\n" for line in lines)
+        if json.loads(seal) != {"rows": len(lines), SEAL: hashlib.sha256(body.encode()).hexdigest()}:
+            raise ValueError("its seal does not fit")
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise _damaged(path) from error
 
 
-def _damaged(path: str | Path) -> str:
-    return f"{path} is cut short or was edited; delete that file (and round.json beside it) and start again: it alone is computed anew"
+def seal_folder(folder: str | Path) -> None:
+    """Note the SHA-256 of every file of a folder of weights in its seal.json, for `check_folder`."""
+    folder = Path(folder)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "seal.json")
+    write_json(folder / "seal.json", {str(p.relative_to(folder)): _digest_of(p) for p in files})
+
+
+def check_folder(folder: str | Path, mend: str | Path | None = None) -> None:
+    """Raises ValueError, naming file and what to delete (``mend``), where a file is not as `seal_folder` found it."""
+    folder, path = Path(folder), Path(folder) / "seal.json"
+    try:
+        for name, known in read_json(path, sealed=True).items():
+            path = folder / name
+            if _digest_of(path) != known:
+                raise ValueError("its seal does not fit")
+    except (ValueError, FileNotFoundError) as error:
+        raise _damaged(path, str(mend or folder)) from error
+
+
+def _digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """A small table as CSV, floats with 10 digits."""
+    write_text(path, table.to_csv(index=False, float_format="%.10g"))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The table of `write_table`. Names stay as they were written ("None", "NA", "007"): a column is of numbers only where
+    all its cells are as `write_table` writes numbers, and ``arm`` never is. Empty cells are missing."""
+    import pandas as pd
+
+    def plain(cell: str) -> bool:
+        with contextlib.suppress(ValueError):
+            return cell in ("", "True", "False", f"{float(cell):.10g}") or cell == str(int(cell))
+        return False
+
+    raw = pd.read_csv(path, dtype=str, keep_default_na=False)
+    text = [column for column in raw if column == "arm" or not raw[column].map(plain).all()]
+    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 
 # --- manifests and locks ----------------------------------------------------------------------------------------------
@@ -155,37 +211,54 @@ def open_run(root: str | Path, name: str, identity: dict) -> Path:
     """The folder of the run with this identity, made with its manifest if new.
 
     The folder's name ends in the hash of the identity, so a changed parameter is another folder. What does not decide
-    the result (versions, hardware, commit, time) is recorded beside it. Raises ValueError where the manifest was edited.
+    the result (versions, hardware, commit, time) is recorded beside it. Raises ValueError as `manifest` does.
     """
     identity = json.loads(json.dumps(identity))
-    hashed = digest(identity)
-    folder = Path(root) / f"{name}-{hashed[:10]}"
-    manifest = folder / "manifest.json"
-    if manifest.exists():
-        found = read_json(manifest)
-        if found.get("identity") != identity or found.get("hash") != hashed:
-            raise ValueError(
-                f"{manifest} does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
-            )
-    else:
+    folder = Path(root) / f"{name}-{digest(identity)[:10]}"
+    if not (folder / "manifest.json").exists():
         write_json(folder / "environment.json", environment())
-        write_json(manifest, {"identity": identity, "hash": hashed})
+        write_json(folder / "manifest.json", {"format": FORMAT, "identity": identity, "hash": digest(identity)})
+    elif manifest(folder) != identity:
+        raise _unfit(folder)
     return folder
+
+
+def manifest(folder: str | Path) -> dict:
+    """The identity of a run folder. Raises ValueError where its manifest was edited or another version wrote it."""
+    found = read_json(Path(folder) / "manifest.json")
+    if not isinstance(found, dict) or found.get("hash") != digest(found.get("identity")):
+        raise _unfit(folder)
+    if found.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder} was written by another version of boostlib, whose files have another shape; move it away for a new run"
+        )
+    return found["identity"]
+
+
+def _unfit(folder: str | Path) -> ValueError:
+    return ValueError(
+        f"{folder}/manifest.json does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
+    )
+
+
+def rounds(folder: str | Path) -> list[dict]:
+    """The rows of the finished rounds of one loop (the folder of one arm and seed), in order of t."""
+    there = [path for path in Path(folder).glob("round-*") if re.fullmatch(r"round-\d+", path.name)]
+    files = [path / name for path in there for name in ("final.json", "round.json") if (path / name).exists()]
+    rows = {row["round"]: row for row in (read_json(path, sealed=True) for path in files)}
+    return [rows[t] for t in sorted(rows)]
 
 
 @contextlib.contextmanager
 def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
     """One process a run folder. Raises RuntimeError where another holds it; ``what`` names it for the reader. It waits for
     three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then."""
-    folder = Path(folder)
+    lock = FileLock(Path(folder) / ".lock", timeout=3)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=3)
-        lock.acquire()
+        with _writing(Path(folder) / ".lock"):
+            lock.acquire()
     except Timeout as error:
         raise RuntimeError(f"{BUSY} {what or folder}; wait for it or stop it, then start again") from error
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
     try:
         yield
     finally:
@@ -206,42 +279,17 @@ def held(folder: str | Path) -> bool:
     return False
 
 
-def environment() -> dict:
-    """Versions, hardware, commit and time: recorded, never compared."""
+def end_with_parent(parent: int) -> None:
+    """Called by a worker: it ends with the process ``parent``, however that ends, and its locks with it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
-    def version(package: str) -> str | None:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return None
+    def watch() -> None:  # elsewhere; and where the parent ended before this line
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
-    return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system()},
-        "commit": git_commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def git_commit() -> str | None:
-    """The commit of the working tree, with "+" where it was changed; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=project_root(), capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def context() -> dict[str, Any]:

@@ -1,22 +1,27 @@
 """Many loops: arms times seeds, on one or several processes, gathered into one table.
 
-Not covered: grids over notebooks (sweep), sampling on several machines (learners.sharded).
+Not covered: grids over notebooks (runner.sweep), sampling on several machines (learners.cluster).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostlib import runs
-from boostlib.boosting.loop import Loop
-from boostlib.boosting.settings import Settings, arms_of, settings_of
+from boostlib.boosting import labelers
+from boostlib.boosting.loop import TABLES, Loop, table_path
+from boostlib.boosting.settings import LABELERS, Settings, arms_of, is_number, settings_of
 from boostlib.learners import Learner
 from boostlib.progress import bar
 from boostlib.tasks import Task
@@ -29,7 +34,8 @@ COLUMNS = (
     "failed errors budget labels labels_right labels_kept labels_kept_right steps examples loss_first loss_last "
     "tokens_sampled tokens_trained seconds folder base"
 ).split()
-PLACE = ("threads", "cache", "ray")  # options of a learner that say where it computes, not what
+PLACE = ("threads", "cache", "ray", "device", "slots", "micro_tokens", "gradient_checkpointing")
+# PLACE: options of a learner that say where and how it computes, not what: no part of a run's identity
 SAMPLING = ("k", "temperature", "max_new_tokens", "shots")  # what the samples of f_0 depend on
 
 
@@ -58,18 +64,22 @@ def boost(
     The table's columns: arm, seed, round, test_accuracy, n_test, train_accuracy (accuracy@1 over the k samples),
     train_accuracy_at_k, n_train, k, accepted (\\|S+\\|), false_accepts, false_rejects, failed (\\|P-\\|), errors, budget,
     labels, labels_right, labels_kept (\\|D\\|), labels_kept_right, steps, examples, loss_first, loss_last,
-    tokens_sampled, tokens_trained, seconds, and where its artefacts are: folder, base (see `read`). Raises ValueError for a bad setting, before anything is computed.
+    tokens_sampled, tokens_trained, seconds, and where its artefacts are: folder, base (see `read`). Raises ValueError
+    for a value that cannot be, before anything is computed.
     """
     import pandas as pd
 
-    if not task.problems or not test.problems:
-        raise ValueError(f"{(test if task.problems else task).name}: no problems to work on; load a task with n >= 1")
-    if rounds < 0 or not seeds:
-        raise ValueError(f"rounds = {rounds} and seeds = {list(seeds)}: give 0 or more rounds and at least one seed")
     chosen = {arm: settings_of(arm, overrides, settings) for arm, overrides in arms_of(arms).items()}
+    _check(task, test, learner, seeds, rounds, workers, learner_options, chosen)
     root = Path(folder) if folder is not None else runs.project_root() / "runs"
     options = {"cache": root / "models"} | dict(learner_options or {})
     ready = _ready(learner, options)
+    others = functools.cache(lambda name: _ready(name, {x: y for x, y in options.items() if x in PLACE}))
+    for arm, s in chosen.items():
+        if hasattr(s.labeler, "sample") or isinstance(s.labeler, str | Path) and s.labeler not in LABELERS:
+            chosen[arm] = replace(
+                s, labeler=_ready(s.labeler, {}) if hasattr(s.labeler, "sample") else others(s.labeler)
+            )
     common = {
         "task": task.name,
         "train": task.fingerprint(),
@@ -83,51 +93,69 @@ def boost(
     def loop(arm: str, s: Settings, seed: int) -> Loop:
         base = runs.open_run(root / name, "base", common | {"sampling": {x: getattr(s, x) for x in SAMPLING}})
         here = runs.open_run(root / name, arm.replace(" ", "_"), common | {"arm": arm, "settings": s.identity()})
-        return Loop(
-            task=task,
-            test=test,
-            learner=ready if workers == 1 else learner,
-            settings=s,
-            seed=int(seed),
-            rounds=rounds,
-            folder=here / f"seed-{seed}",
-            base=base,
-            keep_models=keep_models,
-            show=show and workers == 1,
-        )
+        return Loop(task, test, ready, s, seed, rounds, here / f"seed-{seed}", base, keep_models, show and workers == 1)
 
-    loops = {(arm, seed): loop(arm, s, seed) for seed in seeds for arm, s in chosen.items()}
-    if os.environ.get("BOOSTLIB_FRESH"):
+    loops = {(arm, int(seed)): loop(arm, s, int(seed)) for seed in seeds for arm, s in chosen.items()}
+    if runs.context().get("fresh"):
         _start_anew(loops)
     with _counted(loops):
-        tables = _one_by_one(loops, show) if workers == 1 else _side_by_side(loops, workers, options, show)
+        tables = _one_by_one(loops, show) if workers == 1 else _side_by_side(loops, workers, learner, options, show)
     where = {unit: {"folder": str(one.folder), "base": str(one.base)} for unit, one in loops.items()}
     table = pd.DataFrame([{"arm": unit[0], **row, **where[unit]} for unit, rows in tables.items() for row in rows])
     table = table.reindex(columns=COLUMNS)
-    _same_steps(table, chosen)
+    for (
+        arm,
+        s,
+    ) in chosen.items():  # a comparison is of equal effort; rounds without any example (0 steps) are in the table
+        steps = set(table.loc[table.arm == arm, "steps"].dropna()) - {0}
+        assert steps <= {s.steps}, f"{arm}: steps {steps} differ from {s.steps}"
     return table
 
 
 def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """An artefact of every row of the table, one below the other, with arm, seed and round before its own columns.
+    """An artefact of every row of the table, one below the other: a row a response, with arm, seed and round before its own
+    columns (`loop.TABLES`).
 
-    ``name``: test (id, response, tokens, finished, status), samples (id, and lists of k), verdicts, labels or
-    examples. Rounds without it (the last has no labels) are left out.
+    ``name``: test, samples, verdicts, labels or examples. Rounds without it (the last has no labels) are left out.
     """
     import pandas as pd
 
     parts = []
     for row in table.itertuples():
-        shared = Path(row.base) / {"test": "", "samples": f"seed-{row.seed}"}.get(name, "-")
-        for folder in (Path(row.folder) / f"round-{row.round}", *([shared] if row.round == 0 else [])):
-            if (folder / f"{name}.jsonl").exists():
-                part = pd.DataFrame(runs.read_rows(folder / f"{name}.jsonl"))
-                parts.append(part.assign(arm=row.arm, seed=row.seed, round=row.round))
+        path = table_path(Path(row.folder), Path(row.base), row.seed, row.round, name)
+        if path.exists():
+            part = pd.DataFrame(runs.read_rows(path), columns=TABLES[name])
+            parts.append(part.assign(arm=row.arm, seed=row.seed, round=row.round))
     if not parts:
-        raise ValueError(f"no round of this table has {name}.jsonl: give test, samples, verdicts, labels or examples")
-    every = pd.concat(parts, ignore_index=True)
-    first = ["arm", "seed", "round"]
-    return every[first + [c for c in every.columns if c not in first]]
+        raise ValueError(f"no round of this table has {name}.jsonl: give {', '.join(TABLES)}")
+    return pd.concat(parts, ignore_index=True)[["arm", "seed", "round", *TABLES[name]]]
+
+
+def _check(task, test, learner, seeds, rounds, workers, learner_options, chosen: Mapping[str, Settings]) -> None:
+    """Raises ValueError for what cannot be, in one sentence."""
+    for one in (task, test):
+        if not one.problems:
+            raise ValueError(f"{one.name}: no problems to work on; load a task with n >= 1")
+        if len({p.id for p in one.problems}) < len(one.problems):
+            raise ValueError(f"{one.name}: two problems have the same id; give each its own")
+        if type(one).grade_one is Task.grade_one and type(one).grade is Task.grade:
+            raise ValueError(
+                f"{one.name}: nothing says what is right; define grade_one (or grade) in {type(one).__name__}"
+            )
+    whole = not isinstance(seeds, str | set | Mapping) and all(is_number(x, Integral) and x >= 0 for x in seeds)
+    if not whole or not len(seeds):
+        raise ValueError(f"seeds = {seeds!r}: give a list of at least one seed, each a whole number of at least 0")
+    for what, value, least in (("rounds", rounds, 0), ("workers", workers, 1)):
+        if not is_number(value, Integral) or value < least:
+            raise ValueError(f"{what} = {value!r}: give a whole number of at least {least}")
+    if learner_options and not isinstance(learner, str | Path):
+        raise ValueError("learner_options go with the name or folder of a model; a learner object has its own")
+    for s in chosen.values():
+        task.prefix(s.shots), test.prefix(s.shots)
+        if s.labeler is learner:
+            raise ValueError('labeler: the model that is trained is asked by "base" (as it began) or "self" (as it is)')
+        if s.labeler in ("corrupted", "systematic") and s.budget != 0 and s.labels_per_prompt != 0:
+            labelers.corrupted_reference(task, s.beta)
 
 
 def _ready(learner: Learner | str, options: Mapping[str, Any]) -> Learner:
@@ -152,29 +180,41 @@ def _one_by_one(loops: dict[tuple, Loop], show: bool) -> dict[tuple, list[dict]]
     return tables
 
 
-def _side_by_side(loops: dict[tuple, Loop], workers: int, options: dict, show: bool) -> dict[tuple, list[dict]]:
+def _side_by_side(loops: dict[tuple, Loop], workers: int, learner: Learner | str, options: dict, show: bool) -> dict:
     """Loops on worker processes, one thread each by default: two torch processes that share cores slow each other down.
 
     What several arms share (f_0 on the test problems, f_0's samples of a seed) is computed first, each part once.
     """
     from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    threads = options.pop("threads", None) or 1
-    options = options | {"threads": threads}
+    threads = options.get("threads") or 1
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    pool = ProcessPoolExecutor(workers, env=variables | {"TOKENIZERS_PARALLELISM": "false"}, timeout=None)
-    first = {one.base / "test.jsonl": (one, "test") for one in loops.values()}
-    first |= {one.base / f"seed-{one.seed}" / "samples.jsonl": (one, "samples") for one in loops.values()}
-    rounds = sum(one.rounds + 1 for one in loops.values())
+    begin = dict(initializer=_begin, initargs=(os.getpid(), learner, options | {"threads": threads}))
+    pool = ProcessPoolExecutor(workers, env=variables | {"TOKENIZERS_PARALLELISM": "false"}, timeout=None, **begin)
+    bare = {unit: replace(one, learner=None) for unit, one in loops.items()}  # each worker has its own
+    first = {
+        one.table(0, name): (one, step)
+        for one in bare.values()
+        for name, step in (("test", "evaluate"), ("samples", "sample"))
+    }
     try:
-        with bar(desc="boosting", total=rounds, unit="round", disable=not show) as progress:
-            shared = [
-                pool.submit(_shared, one, what, options) for path, (one, what) in first.items() if not path.exists()
-            ]
-            _finish(shared, loops, progress)
-            work = {unit: pool.submit(_whole, one, options) for unit, one in loops.items()}
+        with bar(
+            desc="boosting", total=sum(one.rounds + 1 for one in loops.values()), unit="round", disable=not show
+        ) as progress:
+            _finish(
+                [pool.submit(_work, one, step, 0) for path, (one, step) in first.items() if not path.exists()],
+                loops,
+                progress,
+            )
+            work = {unit: pool.submit(_work, one, "run") for unit, one in bare.items()}
             _finish(list(work.values()), loops, progress)
             return {unit: future.result() for unit, future in work.items()}
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            "a worker process was killed, most likely for want of memory; start again, with fewer workers or a smaller "
+            "learner: what is finished is kept"
+        ) from error
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 
@@ -186,73 +226,58 @@ def _finish(futures: list, loops: dict[tuple, Loop], progress) -> None:
         done, pending = wait(pending, timeout=2, return_when=FIRST_COMPLETED)
         for future in done:
             future.result()
-        there = sum((one.at(t) / name).exists() for one in loops.values() for t, name in _marks(one))
-        progress.update(there - progress.n)
+        progress.update(sum(map(_rounds_of, loops.values())) - progress.n)
 
 
-def _marks(one: Loop) -> list[tuple[int, str]]:
-    return [(t, "final.json" if t == one.rounds else "round.json") for t in range(one.rounds + 1)]
+def _begin(parent: int, learner: Learner | str, options: dict) -> None:
+    """A worker begins: it ends with its parent, and reads the learner once, when it is needed."""
+    from tqdm.std import tqdm
+
+    runs.end_with_parent(parent)
+    tqdm.set_lock(threading.RLock())  # its own lock is a semaphore, which a worker that is killed would leave behind
+    global _learner
+    _learner = functools.cache(lambda: _ready(learner, options))
+
+
+def _work(one: Loop, step: str, *args) -> Any:
+    one.learner = _learner()
+    return getattr(one, step)(*args)
+
+
+def _rounds_of(one: Loop) -> int:
+    """How many of its rounds are on disk."""
+    return sum(
+        (one.at(t) / ("final.json" if t == one.rounds else "round.json")).exists() for t in range(one.rounds + 1)
+    )
 
 
 @contextlib.contextmanager
 def _counted(loops: dict[tuple, Loop]) -> Iterator[None]:
-    """How much was there and how much was computed, one JSON line in the file that BOOSTLIB_COUNTS names (the runner's summary)."""
-
-    def there() -> dict[tuple, int]:
-        return {unit: sum((one.at(t) / name).exists() for t, name in _marks(one)) for unit, one in loops.items()}
-
-    before = there()
+    """How much was there and how much was computed, one JSON line in the file that the runner names (for its summary)."""
+    before = [_rounds_of(one) for one in loops.values()]
     try:
         yield
     finally:
-        if note := os.environ.get("BOOSTLIB_COUNTS"):
-            reused, after = sum(before.values()), sum(there().values())
-            whole = sum(before[unit] == one.rounds + 1 for unit, one in loops.items())
-            counts = {"loops": len(loops), "loops_reused": whole, "rounds_reused": reused}
+        if note := runs.context().get("counts"):
+            whole = sum(there == one.rounds + 1 for there, one in zip(before, loops.values(), strict=True))
+            computed = sum(map(_rounds_of, loops.values())) - sum(before)
+            counts = {"loops": len(loops), "loops_reused": whole, "rounds_reused": sum(before)}
             with open(note, "a") as file:
-                file.write(json.dumps(counts | {"rounds_computed": after - reused}) + "\n")
+                file.write(json.dumps(counts | {"rounds_computed": computed}) + "\n")
 
 
 _begun: set[Path] = set()
 
 
 def _start_anew(loops: dict[tuple, Loop]) -> None:
-    """BOOSTLIB_FRESH (boostlib run --fresh): drop what earlier executions left of these loops, once a process."""
+    """`boostlib run --fresh`: drop what earlier executions left of these loops, once a process."""
     for one in loops.values():
-        shared = (one.base / "test.jsonl", one.base / f"seed-{one.seed}" / "samples.jsonl")
+        shared = {one.table(0, "test"), one.table(0, "samples")}
         if one.folder not in _begun:
             with runs.locked(one.folder):
                 for part in one.folder.glob("round-*"):
                     shutil.rmtree(part)
                 (one.folder / "times.jsonl").unlink(missing_ok=True)
-        for path in {*shared} - _begun:
+        for path in shared - _begun:
             path.unlink(missing_ok=True)
         _begun.update({one.folder, *shared})
-
-
-_learners: dict[str, Learner] = {}  # a worker reads a learner once
-
-
-def _with_learner(one: Loop, options: dict) -> Loop:
-    if isinstance(one.learner, str):
-        if one.learner not in _learners:
-            _learners[one.learner] = _ready(one.learner, options)
-        one.learner = _learners[one.learner]
-    return one
-
-
-def _shared(one: Loop, what: str, options: dict) -> None:
-    one = _with_learner(one, options)
-    one.folder.mkdir(parents=True, exist_ok=True)
-    one.evaluate(0) if what == "test" else one.sample(0)
-
-
-def _whole(one: Loop, options: dict) -> list[dict]:
-    return _with_learner(one, options).run()
-
-
-def _same_steps(table: pd.DataFrame, chosen: Mapping[str, Settings]) -> None:
-    """A comparison is of equal effort: asserted, not assumed. Rounds without any example (0 steps) are in the table."""
-    for arm, s in chosen.items():
-        steps = set(table.loc[table.arm == arm, "steps"].dropna()) - {0}
-        assert steps <= {s.steps}, f"{arm}: steps {steps} differ from {s.steps}"
