@@ -66,6 +66,8 @@ def _writing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
         _sync_folder(path.parent)
+    except Timeout:  # of a lock: an OSError too, but of another kind
+        raise
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         what = f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept"
@@ -163,7 +165,7 @@ def read_rows(path: str | Path) -> list[dict]:
 def seal_folder(folder: str | Path) -> None:
     """Note the SHA-256 of every file of a folder of weights in its seal.json, for `check_folder`."""
     folder = Path(folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "seal.json")
+    files = sorted(p for p in folder.rglob("[!.]*") if p.is_file() and p.name != "seal.json")  # no half-written ones
     write_json(folder / "seal.json", {str(p.relative_to(folder)): _digest_of(p) for p in files})
 
 
@@ -218,27 +220,26 @@ def open_run(root: str | Path, name: str, identity: dict) -> Path:
     if not (folder / "manifest.json").exists():
         write_json(folder / "environment.json", environment())
         write_json(folder / "manifest.json", {"format": FORMAT, "identity": identity, "hash": digest(identity)})
-    elif manifest(folder) != identity:
-        raise _unfit(folder)
+    manifest(folder, identity)
     return folder
 
 
-def manifest(folder: str | Path) -> dict:
-    """The identity of a run folder. Raises ValueError where its manifest was edited or another version wrote it."""
-    found = read_json(Path(folder) / "manifest.json")
-    if not isinstance(found, dict) or found.get("hash") != digest(found.get("identity")):
-        raise _unfit(folder)
-    if found.get("format") != FORMAT:
-        raise ValueError(
-            f"{folder} was written by another version of boostlib, whose files have another shape; move it away for a new run"
-        )
-    return found["identity"]
-
-
-def _unfit(folder: str | Path) -> ValueError:
-    return ValueError(
-        f"{folder}/manifest.json does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
+def manifest(folder: str | Path, expected: dict | None = None) -> dict:
+    """The identity of a run folder. Raises ValueError where its manifest was edited, is not the ``expected`` one, or was
+    written by a version of boostlib whose files have another shape."""
+    path, found = Path(folder) / "manifest.json", None
+    with contextlib.suppress(ValueError):
+        found = read_json(path)
+    known = (
+        found["identity"] if isinstance(found, dict) and found.get("hash") == digest(found.get("identity")) else None
     )
+    if known is None or known != (expected or known):
+        raise ValueError(
+            f"{path} does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
+        )
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{folder} was written by another version of boostlib; move the folder away for a new run")
+    return known
 
 
 def rounds(folder: str | Path) -> list[dict]:

@@ -70,7 +70,7 @@ class Loop:
     def round(self, t: int) -> dict:
         """Round t of Algorithm 2, as a row; the last round only looks at f_t."""
         last = t == self.rounds
-        done = self.at(t) / ("final.json" if last else "round.json")
+        done = self.at(t) / self.mark(t)
         if not done.exists():
             row = {"seed": self.seed, "round": t} | self.evaluate(t)
             samples = self.sample(t)  # step 1: k responses a prompt
@@ -133,10 +133,12 @@ class Loop:
         budget = s.round_budget(len(problems), int(failed.sum()))
 
         def make() -> pd.DataFrame:
+            if not budget:
+                return tabled([], []).assign(status=[], accepted=[])
             counts = allocate(s.policy, self.statistics(t, verdicts), budget, self.rng(t, ALLOCATION))
             asked = np.flatnonzero(counts)
             chosen, keys = [problems[i] for i in asked], [(self.seed, t, LABELS, int(i)) for i in asked]
-            labels = tabled(chosen, self.labeler(t)(chosen, counts[asked], keys) if budget else [])
+            labels = tabled(chosen, self.labeler(t)(chosen, counts[asked], keys))
             status = self.grade(self.task, labels)
             kept = self.accepts(labels, status, self.rng(t, LABEL_FILTER)) if s.weak_data == "A" else status != "error"
             return labels.assign(status=status, accepted=kept)
@@ -198,8 +200,20 @@ class Loop:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
+    SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
+
     def at(self, t: int) -> Path:
         return self.folder / f"round-{t}"
+
+    def path(self, t: int, name: str) -> Path:
+        return table_path(self.folder, self.base, self.seed, t, name)
+
+    def finished(self) -> int:
+        """How many of its rounds are on disk."""
+        return sum((self.at(t) / self.mark(t)).exists() for t in range(self.rounds + 1))
+
+    def mark(self, t: int) -> str:
+        return "final.json" if t == self.rounds else "round.json"
 
     def rng(self, t: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, t, stream))
@@ -278,19 +292,16 @@ class Loop:
     def read(self, t: int, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        table = pd.DataFrame(runs.read_rows(self.table(t, name)), columns=TABLES[name])
+        table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name])
         return table.astype({"accepted": bool}) if "accepted" in table else table
 
     def once(self, t: int, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """A table of round t, made where it is missing; what is used is always what stands on disk."""
-        if not self.table(t, name).exists():
+        if not self.path(t, name).exists():
             start = time.perf_counter()
-            runs.write_rows(self.table(t, name), make()[TABLES[name]].to_dict("records"))
+            runs.write_rows(self.path(t, name), make()[TABLES[name]].to_dict("records"))
             self.clock(t, name, start)
         return self.read(t, name)
-
-    def table(self, t: int, name: str) -> Path:
-        return table_path(self.folder, self.base, self.seed, t, name)
 
     def clock(self, t: int, what: str, start: float) -> None:
         """Wall time of a step: a note beside the artefacts, no part of them; a full disk stops at the next artefact."""

@@ -9,9 +9,8 @@ import functools
 import hashlib
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -42,16 +41,16 @@ METHODS: dict[str, dict[str, Any]] = {  # settings of the loop that give a publi
     "DART-Prop2Diff": {"labeler": "self", "policy": "prop2diff", "alpha": None, "init_from": "base"},
 }
 
-MOST = sys.float_info.max
-NUMBERS: dict[str, tuple[float, float, str]] = {  # setting -> least, most, in words
-    **dict.fromkeys(("k", "steps", "batch_size"), (1, math.inf, "a whole number of at least 1")),
-    **dict.fromkeys(("max_new_tokens", "max_per_prompt"), (1, math.inf, "a whole number of at least 1, or None")),
-    **dict.fromkeys(("budget", "labels_per_prompt"), (0, math.inf, "a whole number of at least 0, or None")),
+INF = math.inf
+NUMBERS: dict[str, tuple[float, float, str]] = {  # setting -> least, most (infinity is none of them), in words
+    **dict.fromkeys(("k", "steps", "batch_size"), (1, INF, "a whole number of at least 1")),
+    **dict.fromkeys(("max_new_tokens", "max_per_prompt"), (1, INF, "a whole number of at least 1, or None")),
+    **dict.fromkeys(("budget", "labels_per_prompt"), (0, INF, "a whole number of at least 0, or None")),
     **dict.fromkeys(("gamma_fp", "gamma_fn", "max_error_rate"), (0, 1, "in [0, 1]")),
-    "shots": (0, math.inf, "a whole number of at least 0"),
+    "shots": (0, INF, "a whole number of at least 0"),
     "alpha": (0, 1, "in [0, 1], or None for equal weights"),
-    "temperature": (0, MOST, "0 (greedy) or a positive number"),
-    "lr": (math.ulp(0), MOST, "a positive number"),
+    "temperature": (0, INF, "0 (greedy) or a positive number"),
+    "lr": (math.ulp(0), INF, "a positive number"),
 }
 
 
@@ -90,25 +89,30 @@ class Settings:
             if not ok:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not possible: it must be {right}")
 
-        kinds = {f.name: f.type for f in fields(self)}
         for name, (least, most, right) in NUMBERS.items():
-            value, kind = getattr(self, name), Integral if kinds[name].startswith("int") else Real
-            none = value is None and kinds[name].endswith("None")
-            need(name, none or is_number(value, kind) and least <= value <= most, right)
+            value = getattr(self, name)
+            kind = whole(value) if "whole" in right else isinstance(value, Real) and not isinstance(value, bool)
+            need(name, kind and least <= value <= most and value < INF or value is None and "None" in right, right)
             object.__setattr__(self, name, value.item() if isinstance(value, np.generic) else value)
         betas = list(self.beta.values()) if isinstance(self.beta, Mapping) else [self.beta]
-        chances = all(is_number(b, Real) and 0 <= b <= 1 for b in betas) and any(betas)
+        chances = all(isinstance(b, Real) and not isinstance(b, bool) and 0 <= b <= 1 for b in betas) and any(betas)
         need("beta", chances, "in (0, 1], or a mapping of level to chance")
-        name = isinstance(self.labeler, str) and (self.labeler in LABELERS or "/" in self.labeler)
-        other = isinstance(self.labeler, Path) or callable(self.labeler) or hasattr(self.labeler, "sample")
-        need("labeler", name or other, f"one of {', '.join(LABELERS)}, a function, or another model (or its folder)")
+        known = self.labeler in LABELERS or "/" in self.labeler if isinstance(self.labeler, str) else (
+            callable(self.labeler) or self.labeler_is_model)  # fmt: skip
+        need("labeler", known, f"one of {', '.join(LABELERS)}, a function, or another model or its folder")
         known = self.policy in POLICIES if isinstance(self.policy, str) else callable(self.policy)
         need("policy", known, f"one of {', '.join(POLICIES)}, or a function")
-        need("filter", self.filter is None or callable(self.filter), "a function, or None for the gammas")
-        need("weak_data", self.weak_data in ("A", "all"), '"A" or "all"')
-        need("init_from", self.init_from in ("previous", "base"), '"previous" or "base"')
+        known = callable(self.filter) and self.gamma_fp == self.gamma_fn == 0
+        need("filter", known or self.filter is None, "None, or a function, and then the gammas are 0")
+        for name, known in {"weak_data": ("A", "all"), "init_from": ("previous", "base")}.items():
+            need(name, getattr(self, name) in known, " or ".join(f'"{one}"' for one in known))
         for name in ("accumulate", "dedup"):
             need(name, isinstance(getattr(self, name), bool), "True or False")
+
+    @property
+    def labeler_is_model(self) -> bool:
+        named = isinstance(self.labeler, str | Path) and self.labeler not in LABELERS
+        return named or hasattr(self.labeler, "sample")
 
     def round_budget(self, prompts: int, failed: int) -> int:
         """Labeler responses to ask for in a round."""
@@ -129,37 +133,36 @@ class Settings:
         return {name: _named(value) for name, value in values.items() if name != "filter" or value is not None}
 
 
-def is_number(value: Any, kind: type) -> bool:
-    """Whether it is a number of this kind (Integral, Real): True and False are none."""
-    return isinstance(value, kind) and not isinstance(value, bool)
+def whole(value: Any) -> bool:
+    """Whether it is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def settings_of(arm: str, overrides: Mapping[str, Any], common: Mapping[str, Any]) -> Settings:
-    """Settings of one arm; raises ValueError for a name that is no setting."""
+def settings_of(arm: str, own: Mapping[str, Any], common: Mapping[str, Any]) -> Settings:
+    """Settings of one arm: the common ones and its own. Raises ValueError for a name that is no setting."""
     known = [f.name for f in fields(Settings)]
-    for name in (*common, *overrides):
+    for name in (*common, *own):
         if name not in known:
             raise ValueError(f"arm {arm!r}: {name!r} is no setting of the loop; there are {', '.join(known)}")
-    return replace(Settings(**common), **overrides)
+    if "gamma_fp" in own or "gamma_fn" in own:  # an arm with gammas of its own does without the others' function
+        own = {"filter": None, **own}
+    return Settings(**{**common, **own})
 
 
 def arms_of(arms: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Names of ARMS and METHODS, or a mapping of the user's own names to the settings that differ. Raises ValueError for an
-    unknown name, and for one that cannot name a folder."""
+    unknown name, and for one that can't name a folder."""
     known = ARMS | METHODS
-    given = arms if isinstance(arms, Mapping) else dict.fromkeys(arms if isinstance(arms, list | tuple) else ())
-    if not given:
-        raise ValueError(
-            f"arms = {arms!r}: give a list of names ({', '.join(known)}), or a mapping of name to settings"
-        )
-    for arm in given:
+    if not isinstance(arms, Mapping | list | tuple) or not arms:
+        raise ValueError(f"arms = {arms!r}: give a list of {', '.join(known)}, or a mapping of name to settings")
+    for arm in arms:
+        if not isinstance(arm, str) or arm in ("", "base") or set(arm) & set("/\\\0"):
+            raise ValueError(f"an arm can't be called {arm!r}: its name is that of a folder, and base is taken")
         if arm not in known and not isinstance(arms, Mapping):
-            raise ValueError(
-                f"unknown arm {arm!r}: there are {', '.join(known)}, or give a mapping of name to settings"
-            )
-        if not isinstance(arm, str) or not arm or arm == "base" or set(arm) & set("/\\\0"):
-            raise ValueError(f"an arm cannot be called {arm!r}: its name is that of a folder, and base is taken")
-    return {arm: known[arm] if own is None else own for arm, own in given.items()}
+            raise ValueError(f"unknown arm {arm!r}: there are {', '.join(known)}, or give a mapping of name to settings")
+        if isinstance(arms, Mapping) and not isinstance(arms[arm], Mapping):
+            raise ValueError(f"arm {arm!r}: give a mapping of its settings, not {arms[arm]!r}")
+    return dict(arms) if isinstance(arms, Mapping) else {arm: known[arm] for arm in arms}
 
 
 def _named(value: Any) -> Any:
@@ -171,9 +174,8 @@ def _named(value: Any) -> Any:
         return f"model:{value.fingerprint()}"
     if not callable(value):
         return str(value) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value
-    source = ""
     try:
         source = inspect.getsource(value)
     except (OSError, TypeError):  # built in, or typed at a prompt
-        pass
+        source = ""
     return f"{getattr(value, '__qualname__', type(value).__name__)}:{hashlib.sha256(source.encode()).hexdigest()[:12]}"
