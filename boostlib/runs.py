@@ -1,4 +1,4 @@
-"""Run folders: atomic and sealed artefacts, manifests, locks. A file that exists is whole; what is missing is computed.
+"""Run folders: atomic and sealed artefacts, manifests. A file that exists is whole; what is missing is computed.
 
 Not covered: what the artefacts mean (boosting), executing notebooks (runner), removing old runs (runner.status).
 """
@@ -6,32 +6,26 @@ Not covered: what the artefacts mean (boosting), executing notebooks (runner), r
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from boostlib.environment import environment as environment
 from boostlib.environment import git_commit as git_commit
-
-if TYPE_CHECKING:
-    import pandas as pd
+from boostlib.processes import BUSY as BUSY
+from boostlib.processes import cannot_write
+from boostlib.processes import end_with_parent as end_with_parent
+from boostlib.processes import held as held
+from boostlib.processes import locked as locked
 
 FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
 SEAL = "sha256"  # key of a JSON file's own digest
-BUSY = "another process is working on"
 
 
 def project_root() -> Path:
@@ -66,12 +60,8 @@ def _writing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
         _sync_folder(path.parent)
-    except Timeout:  # of a lock: an OSError too, but of another kind
-        raise
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        what = f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept"
-        raise OSError(error.errno, what) from error
+        raise cannot_write(path, error) from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -186,27 +176,7 @@ def _digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """A small table as CSV, floats with 10 digits."""
-    write_text(path, table.to_csv(index=False, float_format="%.10g"))
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """The table of `write_table`. Names stay as they were written ("None", "NA", "007"): a column is of numbers only where
-    all its cells are as `write_table` writes numbers, and ``arm`` never is. Empty cells are missing."""
-    import pandas as pd
-
-    def plain(cell: str) -> bool:
-        with contextlib.suppress(ValueError):
-            return cell in ("", "True", "False", f"{float(cell):.10g}") or cell == str(int(cell))
-        return False
-
-    raw = pd.read_csv(path, dtype=str, keep_default_na=False)
-    text = [column for column in raw if column == "arm" or not raw[column].map(plain).all()]
-    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
-
-
-# --- manifests and locks ----------------------------------------------------------------------------------------------
+# --- manifests and rounds ----------------------------------------------------------------------------------------------
 
 
 def open_run(root: str | Path, name: str, identity: dict) -> Path:
@@ -248,49 +218,6 @@ def rounds(folder: str | Path) -> list[dict]:
     files = [path / name for path in there for name in ("final.json", "round.json") if (path / name).exists()]
     rows = {row["round"]: row for row in (read_json(path, sealed=True) for path in files)}
     return [rows[t] for t in sorted(rows)]
-
-
-@contextlib.contextmanager
-def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
-    """One process a run folder. Raises RuntimeError where another holds it; ``what`` names it for the reader. It waits for
-    three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then."""
-    lock = FileLock(Path(folder) / ".lock", timeout=3)
-    try:
-        with _writing(Path(folder) / ".lock"):
-            lock.acquire()
-    except Timeout as error:
-        raise RuntimeError(f"{BUSY} {what or folder}; wait for it or stop it, then start again") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def held(folder: str | Path) -> bool:
-    """Whether a process is at work in this run folder now. Reads only: makes no lock file."""
-    import fcntl
-
-    try:
-        with open(Path(folder) / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # filelock's own kind of lock
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def end_with_parent(parent: int) -> None:
-    """Called by a worker: it ends with the process ``parent``, however that ends, and its locks with it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-    def watch() -> None:  # elsewhere; and where the parent ended before this line
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def context() -> dict[str, Any]:

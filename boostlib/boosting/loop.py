@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,11 +248,11 @@ class Loop:
         return Sampling(temperature, tokens, self.task.prefix(self.settings.shots), self.task.stop)
 
     def labeler(self, t: int) -> labelers.Labeler:
-        choice = self.settings.labeler
-        if choice in ("base", "self") or hasattr(choice, "sample"):
-            other = hasattr(choice, "sample")
-            learner = choice if other else self.place(t if choice == "self" else 0)
-            return labelers.model(learner, self.sampling(self.settings.temperature), ids=not other)
+        choice, sampling = self.settings.labeler, self.sampling(self.settings.temperature)
+        if choice in ("base", "self"):
+            return labelers.model(self.place(t if choice == "self" else 0), sampling)
+        if hasattr(choice, "sample"):
+            return labelers.model(choice, sampling, ids=False)  # its tokens may be others
         if callable(choice):
             return labelers.from_callable(choice)
         return labelers.corrupted_reference(self.task, self.settings.beta, choice == "systematic")
@@ -315,9 +315,7 @@ class Loop:
         total = 0.0
         with contextlib.suppress(OSError):
             for line in (self.folder / "times.jsonl").read_text(errors="replace").splitlines():
-                with contextlib.suppress(
-                    ValueError, TypeError, KeyError
-                ):  # torn by a kill, or damaged: it stops nothing
+                with contextlib.suppress(ValueError, TypeError, KeyError):  # a torn or damaged note stops nothing
                     row = json.loads(line)
                     total += float(row["seconds"]) if row["round"] == t else 0
         return total
@@ -331,7 +329,8 @@ def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> 
     """A row a response, in the order of the problems."""
     import pandas as pd
 
-    rows = [(p.id, j, *astuple(r)) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some)]
+    numbered = ((p.id, j, r) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some))
+    rows = [(i, j, r.text, r.tokens, r.finished, r.ids) for i, j, r in numbered]
     return pd.DataFrame(rows, columns=TABLES["samples"])
 
 

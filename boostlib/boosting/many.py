@@ -144,11 +144,8 @@ def _check(task: Task, test: Task, seeds: Any, rounds: Any, workers: Any, chosen
             raise ValueError(
                 f"{one.name}: nothing says what is right; define {type(one).__name__}.grade_one (or grade)"
             )
-    if (
-        isinstance(seeds, str | set | frozenset | Mapping)
-        or not all(whole(x) and x >= 0 for x in seeds)
-        or not len(seeds)
-    ):
+    listed = hasattr(seeds, "__getitem__") and not isinstance(seeds, str | Mapping)
+    if not listed or not len(seeds) or not all(whole(x) and x >= 0 for x in seeds):
         raise ValueError(f"seeds = {seeds!r}: give a list of at least one seed, each a whole number of at least 0")
     for name, value, least in (("rounds", rounds, 0), ("workers", workers, 1)):
         if not whole(value) or value < least:

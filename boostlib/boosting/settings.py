@@ -159,7 +159,9 @@ def arms_of(arms: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, 
         if not isinstance(arm, str) or arm in ("", "base") or set(arm) & set("/\\\0"):
             raise ValueError(f"an arm can't be called {arm!r}: its name is that of a folder, and base is taken")
         if arm not in known and not isinstance(arms, Mapping):
-            raise ValueError(f"unknown arm {arm!r}: there are {', '.join(known)}, or give a mapping of name to settings")
+            raise ValueError(
+                f"unknown arm {arm!r}: there are {', '.join(known)}, or give a mapping of name to settings"
+            )
         if isinstance(arms, Mapping) and not isinstance(arms[arm], Mapping):
             raise ValueError(f"arm {arm!r}: give a mapping of its settings, not {arms[arm]!r}")
     return dict(arms) if isinstance(arms, Mapping) else {arm: known[arm] for arm in arms}
