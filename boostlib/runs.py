@@ -45,21 +45,17 @@ def digest(value: Any) -> str:
 # --- atomic, sealed artefacts -----------------------------------------------------------------------------------------
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """What goes wrong within is told with the path."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-        _sync_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise cannot_write(path, error) from error
 

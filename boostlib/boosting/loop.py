@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from boostlib import runs
 from boostlib.allocation import Statistics, allocate
@@ -25,9 +25,6 @@ from boostlib.boosting.settings import Settings
 from boostlib.learners import Example, Learner, Response, Sampling
 from boostlib.progress import bar
 from boostlib.tasks import Problem, Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SAMPLES, LABELS, FILTER, LABEL_FILTER, ALLOCATION, TRAINING = range(6)  # streams of randomness within (seed, round)
 
@@ -62,15 +59,20 @@ class Loop:
     show: bool = True
     _placed: int | None = None  # the round whose weights the learner has
 
+    SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
+
     def run(self) -> list[dict]:
         """One row a round t = 0..rounds: what f_t is worth, and the data that made f_{t+1} of it."""
         with runs.locked(self.folder):
             return [self.round(t) for t in range(self.rounds + 1)]
 
+    def finished(self) -> int:
+        """How many of its rounds are on disk."""
+        return sum(self.mark(t).exists() for t in range(self.rounds + 1))
+
     def round(self, t: int) -> dict:
         """Round t of Algorithm 2, as a row; the last round only looks at f_t."""
-        last = t == self.rounds
-        done = self.at(t) / self.mark(t)
+        last, done = t == self.rounds, self.mark(t)
         if not done.exists():
             row = {"seed": self.seed, "round": t} | self.evaluate(t)
             samples = self.sample(t)  # step 1: k responses a prompt
@@ -155,8 +157,6 @@ class Loop:
 
     def mixture(self, t: int, samples: pd.DataFrame, verdicts: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         """S+ at total weight 1 - alpha and D at total weight alpha, evenly within each (Algorithm 2: alpha / |D| an example)."""
-        import pandas as pd
-
         s = self.settings
 
         def make() -> pd.DataFrame:
@@ -200,20 +200,15 @@ class Loop:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
-
     def at(self, t: int) -> Path:
         return self.folder / f"round-{t}"
 
+    def mark(self, t: int) -> Path:
+        """The file that ends round t."""
+        return self.at(t) / ("final.json" if t == self.rounds else "round.json")
+
     def path(self, t: int, name: str) -> Path:
         return table_path(self.folder, self.base, self.seed, t, name)
-
-    def finished(self) -> int:
-        """How many of its rounds are on disk."""
-        return sum((self.at(t) / self.mark(t)).exists() for t in range(self.rounds + 1))
-
-    def mark(self, t: int) -> str:
-        return "final.json" if t == self.rounds else "round.json"
 
     def rng(self, t: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, t, stream))
@@ -238,9 +233,16 @@ class Loop:
         return self.learner
 
     def draw(self, t: int, task: Task, k: int, *, temperature: float, what: str) -> pd.DataFrame:
-        keys = [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))]
-        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as progress:
-            how = dict(keys=keys, sampling=self.sampling(temperature), progress=_with_rate(progress))
+        keys, start, tokens = [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))], time.perf_counter(), 0
+        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as bar:
+
+            def progress(samples: int, new: int) -> None:
+                nonlocal tokens
+                tokens += new
+                bar.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
+                bar.update(samples)
+
+            how = dict(keys=keys, sampling=self.sampling(temperature), progress=progress)
             return tabled(task.problems, self.place(t).sample([p.prompt for p in task.problems], k, **how))
 
     def sampling(self, temperature: float) -> Sampling:
@@ -259,17 +261,13 @@ class Loop:
 
     def statistics(self, t: int, verdicts: pd.DataFrame) -> Statistics:
         """What the filter saw so far, a row a round; the true share of right samples is for the oracle alone."""
-        shape = (t, len(self.task.problems))
+        ids = [p.id for p in self.task.problems]
         past = [self.read(r, "labels").groupby("id")["accepted"].agg(["size", "sum"]) for r in range(t)]
-        past = [labels.reindex([p.id for p in self.task.problems], fill_value=0) for labels in past]
+        labels = np.reshape([one.reindex(ids, fill_value=0) for one in past], (t, len(ids), 2))
         seen = [*(self.read(r, "verdicts") for r in range(t)), verdicts]
-        return Statistics(
-            accepted=np.array([self.by_prompt(one["accepted"]).sum(1) for one in seen]),
-            k=self.settings.k,
-            labels=np.reshape([labels["size"] for labels in past], shape),
-            labels_accepted=np.reshape([labels["sum"] for labels in past], shape),
-            p=self.by_prompt(verdicts["status"] == "pass").mean(1),
-        )
+        accepted = np.array([self.by_prompt(one["accepted"]).sum(1) for one in seen])
+        p = self.by_prompt(verdicts["status"] == "pass").mean(1)
+        return Statistics(accepted, self.settings.k, labels[..., 0], labels[..., 1], p=p)
 
     def grade(self, task: Task, answers: pd.DataFrame) -> np.ndarray:
         status = task.grade(paired(task, answers))
@@ -290,8 +288,6 @@ class Loop:
         return np.array([bool(s.filter(*pair, bool(ok), rng)) for pair, ok in given], dtype=bool) & (status != "error")
 
     def read(self, t: int, name: str) -> pd.DataFrame:
-        import pandas as pd
-
         table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name])
         return table.astype({"accepted": bool}) if "accepted" in table else table
 
@@ -327,8 +323,6 @@ class Loop:
 
 def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> pd.DataFrame:
     """A row a response, in the order of the problems."""
-    import pandas as pd
-
     numbered = ((p.id, j, r) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some))
     rows = [(i, j, r.text, r.tokens, r.finished, r.ids) for i, j, r in numbered]
     return pd.DataFrame(rows, columns=TABLES["samples"])
@@ -337,15 +331,3 @@ def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> 
 def paired(task: Task, answers: pd.DataFrame) -> list[tuple[Problem, str]]:
     problems = {p.id: p for p in task.problems}
     return [(problems[i], response) for i, response in zip(answers["id"], answers["response"], strict=True)]
-
-
-def _with_rate(progress) -> Callable[[int, int], None]:
-    tokens, start = 0, time.perf_counter()
-
-    def update(samples: int, new: int) -> None:
-        nonlocal tokens
-        tokens += new
-        progress.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
-        progress.update(samples)
-
-    return update

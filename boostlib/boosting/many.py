@@ -11,7 +11,9 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from boostlib import runs
 from boostlib.boosting.labelers import corrupted_reference
@@ -21,9 +23,6 @@ from boostlib.boosting.workers import ready, side_by_side
 from boostlib.learners import Learner
 from boostlib.progress import bar
 from boostlib.tasks import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = (
     "arm seed round test_accuracy n_test train_accuracy train_accuracy_at_k n_train k accepted false_accepts false_rejects "
@@ -63,8 +62,6 @@ def boost(
     tokens_sampled, tokens_trained, seconds, and where its artefacts are: folder, base (see `read`). Raises ValueError
     for a value that cannot be, before anything is computed.
     """
-    import pandas as pd
-
     chosen = {arm: settings_of(arm, overrides, settings) for arm, overrides in arms_of(arms).items()}
     _check(task, test, seeds, rounds, workers, chosen)
     if learner_options and not isinstance(learner, str | Path):
@@ -120,8 +117,6 @@ def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
     ``name``: test, samples, verdicts, labels or examples. Rounds without it (the last has no labels) are left out.
     """
-    import pandas as pd
-
     parts = []
     for row in table.itertuples():
         path = table_path(Path(row.folder), Path(row.base), row.seed, row.round, name)
