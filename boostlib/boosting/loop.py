@@ -222,10 +222,8 @@ class Loop:
         if self._placed != t:
             model = self.at(t) / "model" if t else None
             if model and not model.exists():
-                raise RuntimeError(
-                    f"{model}, the checkpoint that round {t} goes on from, was removed; to compute this seed anew, "
-                    f"delete {self.folder} and start again"
-                )
+                why = f"{model}, the checkpoint that round {t} goes on from, was removed; to compute this seed anew, delete"
+                raise RuntimeError(f"{why} {self.folder} and start again")
             if model:
                 runs.check_folder(model, self.folder)
             self.learner.load(model)
@@ -234,13 +232,13 @@ class Loop:
 
     def draw(self, t: int, task: Task, k: int, *, temperature: float, what: str) -> pd.DataFrame:
         keys, start, tokens = [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))], time.perf_counter(), 0
-        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as bar:
+        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as shown:
 
             def progress(samples: int, new: int) -> None:
                 nonlocal tokens
                 tokens += new
-                bar.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
-                bar.update(samples)
+                shown.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
+                shown.update(samples)
 
             how = dict(keys=keys, sampling=self.sampling(temperature), progress=progress)
             return tabled(task.problems, self.place(t).sample([p.prompt for p in task.problems], k, **how))

@@ -1,14 +1,11 @@
 """Many loops: arms times seeds, gathered into one table.
 
-Not covered: processes (workers), grids over notebooks (runner.sweep).
+Not covered: processes (launch), grids over notebooks (runner.sweep).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,10 @@ import pandas as pd
 
 from boostlib import runs
 from boostlib.boosting.labelers import corrupted_reference
+from boostlib.boosting.launch import execute, ready
 from boostlib.boosting.loop import TABLES, Loop, table_path
 from boostlib.boosting.settings import Settings, arms_of, settings_of, whole
-from boostlib.boosting.workers import ready, side_by_side
 from boostlib.learners import Learner
-from boostlib.progress import bar
 from boostlib.tasks import Task
 
 COLUMNS = (
@@ -91,21 +87,11 @@ def boost(
         return Loop(task, test, here, s, seed, rounds, own / f"seed-{seed}", base, keep_models, show and workers == 1)
 
     loops = {(arm, int(seed)): loop(arm, s, int(seed)) for seed in seeds for arm, s in chosen.items()}
-    if runs.context().get("fresh"):
-        _start_anew(loops.values())
-    with _counted(loops.values()):
-        if workers > 1:
-            found = side_by_side(loops, workers, learner, options, show)
-        else:
-            with bar(desc="boosting", total=len(loops), unit="loop", disable=not show) as progress:
-                found = {key: (one.run(), progress.update())[0] for key, one in loops.items()}
+    found = execute(loops, workers, learner, options, show)
     where = {key: {"folder": str(one.folder), "base": str(one.base)} for key, one in loops.items()}
     rows = [{"arm": arm, **row, **where[arm, seed]} for (arm, seed), some in found.items() for row in some]
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
-    for (
-        arm,
-        s,
-    ) in chosen.items():  # a comparison is of equal effort; rounds without any example (0 steps) are in the table
+    for arm, s in chosen.items():  # a comparison is of equal effort; a round without any example takes 0 steps
         steps = set(table.loc[table.arm == arm, "steps"].dropna()) - {0}
         assert steps <= {s.steps}, f"{arm}: steps {steps} differ from {s.steps}"
     return table
@@ -149,35 +135,3 @@ def _check(task: Task, test: Task, seeds: Any, rounds: Any, workers: Any, chosen
         task.prefix(s.shots), test.prefix(s.shots)
         if s.labeler in ("corrupted", "systematic") and s.budget != 0 and s.labels_per_prompt != 0:
             corrupted_reference(task, s.beta)
-
-
-@contextlib.contextmanager
-def _counted(loops: Collection[Loop]) -> Iterator[None]:
-    """How much was there and how much was computed, one JSON line in the file that the runner names (for its summary)."""
-    before = [one.finished() for one in loops]
-    try:
-        yield
-    finally:
-        if note := runs.context().get("counts"):
-            whole = sum(there == one.rounds + 1 for there, one in zip(before, loops, strict=True))
-            counts = {"loops": len(loops), "loops_reused": whole, "rounds_reused": sum(before)}
-            counts["rounds_computed"] = sum(one.finished() for one in loops) - sum(before)
-            with open(note, "a") as file:
-                file.write(json.dumps(counts) + "\n")
-
-
-_begun: set[Path] = set()
-
-
-def _start_anew(loops: Collection[Loop]) -> None:
-    """`boostlib run --fresh`: drop what earlier executions left of these loops, once a process."""
-    for one in loops:
-        shared = {one.path(0, name) for name in Loop.SHARED}
-        if one.folder not in _begun:
-            with runs.locked(one.folder):
-                for part in one.folder.glob("round-*"):
-                    shutil.rmtree(part)
-                (one.folder / "times.jsonl").unlink(missing_ok=True)
-        for path in shared - _begun:
-            path.unlink(missing_ok=True)
-        _begun.update({one.folder, *shared})

@@ -1,19 +1,23 @@
-"""Loops side by side on worker processes, which end with the process that started them, however that ends.
+"""Executing loops: one after the other, or side by side on worker processes, which end with this one, however it ends.
 
 Not covered: which loops there are (many), sampling on several machines (learners.cluster).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
+import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from boostlib import runs
 from boostlib.boosting.loop import Loop
 from boostlib.learners import Learner
 from boostlib.processes import end_with_parent
@@ -36,7 +40,18 @@ def ready(learner: Learner | str | Path, options: Mapping[str, Any]) -> Learner:
     return load_learner(str(learner), **{name: value for name, value in options.items() if name != "ray"})
 
 
-def side_by_side(loops: dict, workers: int, learner: Learner | str, options: Mapping[str, Any], show: bool) -> dict:
+def execute(loops: dict, workers: int, learner: Learner | str, options: Mapping[str, Any], show: bool) -> dict:
+    """The rows of every loop, by its key; anew where the runner says so, counted for its summary."""
+    if runs.context().get("fresh"):
+        _start_anew(loops.values())
+    with _counted(loops.values()):
+        if workers > 1:
+            return _side_by_side(loops, workers, learner, options, show)
+        with bar(desc="boosting", total=len(loops), unit="loop", disable=not show) as progress:
+            return {key: (one.run(), progress.update())[0] for key, one in loops.items()}
+
+
+def _side_by_side(loops: dict, workers: int, learner: Learner | str, options: Mapping[str, Any], show: bool) -> dict:
     """The rows of every loop, by its key. One thread a worker by default: two torch processes that share cores slow each
     other down. What several arms share (f_0's answers) is computed first, each part once. The first failure ends the whole;
     raises RuntimeError where a worker was killed."""
@@ -85,3 +100,35 @@ def _begin(parent: int, learner: Learner | str, options: Mapping[str, Any]) -> N
 def _do(one: Loop, step: str, *args: int) -> Any:
     one.learner = _learner()
     return getattr(one, step)(*args)
+
+
+@contextlib.contextmanager
+def _counted(loops: Collection[Loop]) -> Iterator[None]:
+    """How much was there and how much was computed, one JSON line in the file that the runner names (for its summary)."""
+    before = [one.finished() for one in loops]
+    try:
+        yield
+    finally:
+        if note := runs.context().get("counts"):
+            whole = sum(there == one.rounds + 1 for there, one in zip(before, loops, strict=True))
+            counts = {"loops": len(loops), "loops_reused": whole, "rounds_reused": sum(before)}
+            counts["rounds_computed"] = sum(one.finished() for one in loops) - sum(before)
+            with open(note, "a") as file:
+                file.write(json.dumps(counts) + "\n")
+
+
+_begun: set[Path] = set()
+
+
+def _start_anew(loops: Collection[Loop]) -> None:
+    """`boostlib run --fresh`: drop what earlier executions left of these loops, once a process."""
+    for one in loops:
+        shared = {one.path(0, name) for name in Loop.SHARED}
+        if one.folder not in _begun:
+            with runs.locked(one.folder):
+                for part in one.folder.glob("round-*"):
+                    shutil.rmtree(part)
+                (one.folder / "times.jsonl").unlink(missing_ok=True)
+        for path in shared - _begun:
+            path.unlink(missing_ok=True)
+        _begun.update({one.folder, *shared})
