@@ -1,28 +1,53 @@
-"""Progress bars that reach the person: widgets in JupyterLab, the terminal or a log under papermill.
+"""Progress bars that reach the person: widgets in JupyterLab, the terminal, or under papermill a log that the runner shows.
 
 Not covered: what is counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 import sys
+from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 from tqdm.std import tqdm as plain_tqdm
 
+from boostlib import runs
+
+
+class _Stream:
+    """A stream whose troubles (a full disk, a pipe that closed, no terminal) stop no run."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
 
 @functools.cache
-def _stream(path: str):
-    return open(path, "a", buffering=1)
+def _log(path: str) -> _Stream:
+    with contextlib.suppress(OSError):
+        return _Stream(open(path, "a", buffering=1))
+    return _Stream(None)
 
 
 def bar(**options) -> tqdm:
-    """A tqdm bar. Where BOOSTLIB_PROGRESS names a terminal or a file (papermill keeps a kernel's own stderr), it goes there."""
-    path = os.environ.get("BOOSTLIB_PROGRESS")
-    if path:
-        return plain_tqdm(file=_stream(path), mininterval=0.5 if path.startswith("/dev") else 10, **options)
-    if not sys.stderr.isatty() and "ipykernel" not in sys.modules:
+    """A tqdm bar. In a notebook that the runner executes (papermill keeps a kernel's own stderr) it goes to the runner's log."""
+    here = runs.context()
+    if path := here.get("progress"):
+        return plain_tqdm(file=_log(path), mininterval=here.get("interval", 10), **options)
+    if "ipykernel" in sys.modules:
+        return tqdm(**options)
+    if sys.stderr is None or not sys.stderr.isatty():
         options.setdefault("mininterval", 10)
-    return tqdm(**options)
+    return plain_tqdm(file=_Stream(sys.stderr), **options)

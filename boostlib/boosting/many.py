@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -97,7 +96,7 @@ def boost(
         )
 
     loops = {(arm, seed): loop(arm, s, seed) for seed in seeds for arm, s in chosen.items()}
-    if os.environ.get("BOOSTLIB_FRESH"):
+    if runs.context().get("fresh"):
         _start_anew(loops)
     with _counted(loops):
         tables = _one_by_one(loops, show) if workers == 1 else _side_by_side(loops, workers, options, show)
@@ -196,7 +195,7 @@ def _marks(one: Loop) -> list[tuple[int, str]]:
 
 @contextlib.contextmanager
 def _counted(loops: dict[tuple, Loop]) -> Iterator[None]:
-    """How much was there and how much was computed, one JSON line in the file that BOOSTLIB_COUNTS names (the runner's summary)."""
+    """How much was there and how much was computed, one JSON line in the file that the runner names (for its summary)."""
 
     def there() -> dict[tuple, int]:
         return {unit: sum((one.at(t) / name).exists() for t, name in _marks(one)) for unit, one in loops.items()}
@@ -205,7 +204,7 @@ def _counted(loops: dict[tuple, Loop]) -> Iterator[None]:
     try:
         yield
     finally:
-        if note := os.environ.get("BOOSTLIB_COUNTS"):
+        if note := runs.context().get("counts"):
             reused, after = sum(before.values()), sum(there().values())
             whole = sum(before[unit] == one.rounds + 1 for unit, one in loops.items())
             counts = {"loops": len(loops), "loops_reused": whole, "rounds_reused": reused}
@@ -217,7 +216,7 @@ _begun: set[Path] = set()
 
 
 def _start_anew(loops: dict[tuple, Loop]) -> None:
-    """BOOSTLIB_FRESH (boostlib run --fresh): drop what earlier executions left of these loops, once a process."""
+    """`boostlib run --fresh`: drop what earlier executions left of these loops, once a process."""
     for one in loops.values():
         shared = (one.base / "test.jsonl", one.base / f"seed-{one.seed}" / "samples.jsonl")
         if one.folder not in _begun:
