@@ -1,4 +1,4 @@
-"""Progress bars that reach the person: widgets in JupyterLab, the terminal, or under papermill a log that the runner shows.
+"""Progress bars that reach the person: widgets in JupyterLab, else the terminal. No trouble of a terminal stops a run.
 
 Not covered: what is counted.
 """
@@ -6,18 +6,16 @@ Not covered: what is counted.
 from __future__ import annotations
 
 import contextlib
-import functools
+import os
 import sys
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 from tqdm.std import tqdm as plain_tqdm
 
-from boostlib import runs
 
-
-class _Stream:
-    """A stream whose troubles (a full disk, a pipe that closed, no terminal) stop no run."""
+class Quiet:
+    """A stream whose troubles (a full disk, a pipe that closed, none at all) are nobody's."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -34,20 +32,11 @@ class _Stream:
         return getattr(self._stream, name)
 
 
-@functools.cache
-def _log(path: str) -> _Stream:
-    with contextlib.suppress(OSError):
-        return _Stream(open(path, "a", buffering=1))
-    return _Stream(None)
-
-
 def bar(**options) -> tqdm:
-    """A tqdm bar. In a notebook that the runner executes (papermill keeps a kernel's own stderr) it goes to the runner's log."""
-    here = runs.context()
-    if path := here.get("progress"):
-        return plain_tqdm(file=_log(path), mininterval=here.get("interval", 10), **options)
-    if "ipykernel" in sys.modules:
+    """A tqdm bar: a widget in Jupyter; on stderr elsewhere, and in a notebook that the runner executes, which passes it on."""
+    executed = "BOOSTLIB_CONTEXT" in os.environ
+    if "ipykernel" in sys.modules and not executed:
         return tqdm(**options)
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not executed and (sys.stderr is None or not sys.stderr.isatty()):
         options.setdefault("mininterval", 10)
-    return plain_tqdm(file=_Stream(sys.stderr), **options)
+    return plain_tqdm(file=Quiet(sys.stderr), **({"mininterval": 2 if executed else 0.1} | options))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
 import sys
-import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from boostlib import runs
+from boostlib.progress import Quiet
 from boostlib.runner.parameters import Job
 from boostlib.runner.tables import save_tables, tables_of, took  # noqa: F401 (until boostlib.experiment has them)
 
@@ -114,64 +116,57 @@ def execute(
     """
     start = time.perf_counter()
     target = target or root / "runs" / "notebooks" / job.label / job.notebook.name
-    place, log = _relative(target, root), target.with_suffix(".log")
+    place, shown = _relative(target, root), not quiet and sys.stderr is not None and sys.stderr.isatty()
     folder = root / "runs" / "locks" / runs.digest(place)[:10]
-    counts = folder / "counts.jsonl"
-    shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
-    context = {
-        "command": job.command,
-        "fresh": fresh,
-        "counts": str(counts),
-        "tables": str(tables or root / "runs" / "tables" / job.label),
-        "progress": str(log),
-        "interval": 0.5 if shown else 10,
-    }
+    counts, context = folder / "counts.jsonl", {"command": job.command, "fresh": fresh}
+    tables = tables or root / "runs" / "tables" / job.label
     with runs.locked(folder, place):
-        for old in (counts, log):
-            old.unlink(missing_ok=True)
-        runs.write_json(folder / "context.json", context)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        counts.unlink(missing_ok=True)
+        runs.write_json(folder / "context.json", context | {"counts": str(counts), "tables": str(tables)})
         environment = {"BOOSTLIB_CONTEXT": str(folder / "context.json"), "PYTHONHASHSEED": "0"}
-        with patch.dict(os.environ, environment), _followed(log) if shown else contextlib.nullcontext():
-            failure = _papermill(job, target, root, timeout, shown)
-        done = _counted(counts)
-    seconds = round(time.perf_counter() - start, 2)
-    return Outcome(
-        job.notebook.stem,
-        job.profile,
-        "failed" if failure else "done",
-        place,
-        seconds,
-        failure=failure,
-        **done,
-    )
+        with (
+            patch.dict(os.environ, environment),
+            contextlib.nullcontext(sys.stderr) if shown else open(target.with_suffix(".log"), "w") as log,
+        ):
+            failure = _papermill(
+                job, target, root, progress_bar=shown, stderr_file=Quiet(log), execution_timeout=timeout
+            )
+        total = Counter()
+        for line in counts.read_text().splitlines() if counts.exists() else ():
+            total.update(json.loads(line))
+    state, seconds = "failed" if failure else "done", round(time.perf_counter() - start, 2)
+    return Outcome(job.notebook.stem, job.profile, state, place, seconds, failure=failure, **total)
 
 
-def _papermill(job: Job, target: Path, root: Path, timeout: int | None, shown: bool) -> dict | None:
+def _papermill(job: Job, target: Path, root: Path, **how: Any) -> dict | None:
     """Execute, and put the copy where it belongs. None, or the failure."""
-    import logging
-
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of what resolve has checked
     running, failed = target.with_suffix(".running.ipynb"), target.with_suffix(".failed.ipynb")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    source, copy = (
+        str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, running)
+    )  # it formats them
+    lifeline = f"--IPKernelApp.exec_lines={LIFELINE.format(os.getpid())}"
+    how["extra_arguments"] = [
+        "--log-level=CRITICAL",
+        lifeline,
+    ]  # a kernel greets with a warning about its own transport
     try:
-        notebook = papermill.execute_notebook(
-            _braced(job.notebook),
-            _braced(running),
-            parameters=job.parameters,
-            kernel_name=KERNEL,
-            cwd=str(job.notebook.parent),
-            progress_bar=shown,
-            execution_timeout=timeout,
-            extra_arguments=[  # a kernel greets with a warning about its own transport
-                "--log-level=CRITICAL",
-                f"--IPKernelApp.exec_lines={LIFELINE.format(os.getpid())}",
-            ],
+        _raise_where_it_left(
+            papermill.execute_notebook(
+                source,
+                copy,
+                job.parameters,
+                kernel_name=KERNEL,
+                cwd=str(job.notebook.parent),
+                autosave_cell_every=0,
+                **how,
+            )
         )
-        _raise_where_it_left(notebook)
     except (papermill.PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         os.replace(running, failed)  # what was executed is there to be read
         return _failure(error, failed, root)
@@ -184,11 +179,6 @@ def _papermill(job: Job, target: Path, root: Path, timeout: int | None, shown: b
     running.unlink()
     failed.unlink(missing_ok=True)
     return None
-
-
-def _braced(path: Path) -> str:
-    """papermill formats paths with the parameters."""
-    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _raise_where_it_left(notebook: Any) -> None:
@@ -225,38 +215,6 @@ def _under_way(copy: Path) -> tuple[int | None, str]:
         if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("start_time"):
             return i, "".join(cell["source"])
     return None, ""
-
-
-@contextlib.contextmanager
-def _followed(log: Path) -> Iterator[None]:
-    """What the kernel's progress bars write to the log comes to this process's terminal."""
-    ended = threading.Event()
-
-    def follow() -> None:
-        at, last = 0, False
-        while not last:
-            last = ended.wait(0.3)
-            with contextlib.suppress(OSError), open(log, encoding="utf-8", errors="replace", newline="") as file:
-                file.seek(at)
-                sys.stderr.write(file.read())
-                sys.stderr.flush()
-                at = file.tell()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _counted(note: Path) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for line in note.read_text().splitlines() if note.exists() else ():
-        for name, value in json.loads(line).items():
-            total[name] = total.get(name, 0) + value
-    return total
 
 
 def _tidy(executed: Path, job: Job) -> str:

@@ -201,9 +201,9 @@ def run(
         todo = [one for one in sweep.runs[i::n] if (before[one.id] or {}).get("state") in again]
         say(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} there, {len(todo)} to execute")
         left = todo
-        with _slots(sweep, workers, ray if todo else None, gpus) as slots:
+        with _cluster(ray, workers, gpus) if ray and todo else _processes(workers or sweep.workers) as place:
             while left:  # runs that share a loop with another run: the second comes again, and finds it done
-                ended = _execute(left, slots, sweep.root, timeout, say)
+                ended = _execute(left, place, sweep.root, timeout, say)
                 held = [one for one, record in ended if runs.BUSY in (record["failure"] or {"error": ""})["error"]]
                 left = held if len(held) < len(left) else []
         records = {one.id: one.record() for one in sweep.runs}
@@ -250,111 +250,83 @@ def _say_commits(records: Mapping[str, dict | None], say: Callable[[str], None])
         say(f"the runs were made at several commits: {', '.join(f'{n} at {commit}' for commit, n in commits.items())}")
 
 
-class _Slot:
-    """A process of its own for one run after the other: when it is killed, no other run is lost with it."""
+@contextlib.contextmanager
+def _processes(workers: int) -> Iterator[tuple[int, Callable, Callable, type[Exception]]]:
+    """Where runs execute: how many at once, how one is started in a slot, how a slot is dropped, and what tells that it was
+    lost. Each slot has a pool of one process: when it is killed, no other run is lost with it."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
-    def __init__(self) -> None:
-        self._pool = None
+    pools: dict[int, ProcessPoolExecutor] = {}
 
-    def start(self, *work: Any) -> Future:
-        from joblib.externals.loky import ProcessPoolExecutor
+    def start(slot: int, *work: Any) -> Future:
+        if slot not in pools:
+            pools[slot] = ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
+        return pools[slot].submit(*work)
 
-        self._pool = self._pool or ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
-        return self._pool.submit(*work)
+    def drop(slot: int) -> None:
+        pools.pop(slot).shutdown(kill_workers=True)
 
-    def lost(self, error: BaseException | None) -> bool:
-        from joblib.externals.loky.process_executor import BrokenProcessPool
-
-        return isinstance(error, BrokenProcessPool)
-
-    def stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(kill_workers=True)
-        self._pool = None
-
-
-class _RaySlot:
-    """One run at a time somewhere on a Ray cluster."""
-
-    def __init__(self, gpus: float) -> None:
-        import ray
-
-        self._ray, self._how, self._task = ray, {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0}, None
-
-    def start(self, work: Callable, *given: Any) -> Future:
-        self._task = self._ray.remote(**self._how)(work).remote(*given)
-        return self._task.future()
-
-    def lost(self, error: BaseException | None) -> bool:
-        kinds = self._ray.exceptions
-        return isinstance(error, kinds.RayError) and not isinstance(error, kinds.RayTaskError)
-
-    def stop(self) -> None:
-        if self._task is not None:
-            self._ray.cancel(self._task, force=True)
-        self._task = None
+    try:
+        yield workers, start, drop, BrokenProcessPool
+    finally:
+        for slot in list(pools):
+            drop(slot)
 
 
 @contextlib.contextmanager
-def _slots(sweep: Sweep, workers: int | None, ray: str | None, gpus: float) -> Iterator[list[_Slot] | list[_RaySlot]]:
-    if ray is None:
-        slots = [_Slot() for _ in range(workers or sweep.workers)]
-    else:
-        slots = [_RaySlot(gpus) for _ in range(workers or _join_ray(ray))]
-    try:
-        yield slots
-    finally:
-        for slot in slots:
-            slot.stop()
-
-
-def _join_ray(address: str) -> int:
-    """Connect to a Ray cluster; returns its CPUs. Another process tries first: a wrong address hangs, or aborts who asks."""
+def _cluster(
+    address: str, workers: int | None, gpus: float
+) -> Iterator[tuple[int, Callable, Callable, type[Exception]]]:
+    """The same on a Ray cluster. Another process tries the address first: a wrong one hangs, or aborts who asks."""
     if importlib.util.find_spec("ray") is None:
         raise ValueError("--ray needs Ray, which is not installed here: pip install 'boostlib[ray]'")
     how = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     try:
-        probe = [sys.executable, "-c", f"import ray; ray.init(**{how})"]
-        done = subprocess.run(probe, capture_output=True, text=True, timeout=RAY_SECONDS)
-        said = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        ask = [sys.executable, "-c", f"import ray; ray.init(**{how})"]
+        asked = subprocess.run(ask, capture_output=True, text=True, timeout=RAY_SECONDS)
+        said = (asked.stderr.strip().splitlines() or ["it ended"])[-1] if asked.returncode else ""
     except subprocess.TimeoutExpired:
-        said = f"no answer in {RAY_SECONDS} s"
+        said = f"nothing in {RAY_SECONDS} s"
     if said:
         raise ValueError(f"--ray {address}: no Ray cluster answers there ({said}); start one: ray start --head")
     import ray
 
     ray.init(**how, ignore_reinit_error=True)
-    return int(ray.cluster_resources().get("CPU", 1))
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_call)
+    slots = workers or int(ray.cluster_resources().get("CPU", 1))
+    yield slots, lambda slot, *work: task.remote(*work).future(), lambda slot: None, ray.exceptions.RayError
+
+
+def _call(work: Callable, *given: Any) -> Any:
+    return work(*given)
 
 
 def _execute(
-    todo: Sequence[Run],
-    slots: Sequence[_Slot | _RaySlot],
-    root: Path,
-    timeout: int | None,
-    say: Callable[[str], None],
+    todo: Sequence[Run], place: tuple, root: Path, timeout: int | None, say: Callable[[str], None]
 ) -> Iterator[tuple[Run, dict]]:
     """Runs with their records as they end. A lost worker (killed, its node gone) costs its run a try of three."""
-    threads, tries, busy = max(1, (os.cpu_count() or 1) // len(slots)), Counter(), {}
-    waiting, free, ended = deque(todo), list(slots), itertools.count(1)
+    slots, start, drop, lost = place
+    threads = max(1, (os.cpu_count() or 1) // slots)
+    waiting, free, busy, tries, ended = deque(todo), list(range(slots)), {}, Counter(), 0
     while waiting or busy:
         while waiting and free:
             one, slot = waiting.popleft(), free.pop()
-            busy[slot.start(one_run, one, root, threads, timeout)] = one, slot
+            busy[start(slot, one_run, one, root, threads, timeout)] = one, slot
             tries[one.id] += 1
         for future in wait(busy, return_when=FIRST_COMPLETED).done:
             one, slot = busy.pop(future)
             free.append(slot)
-            if not slot.lost(future.exception()):
+            if not isinstance(future.exception(), lost):
                 record = future.result()
             else:
-                slot.stop()
+                drop(slot)
                 if tries[one.id] < TRIES:
                     say(f"a worker was lost; once more: {one.title()}")
                     waiting.append(one)
                     continue
                 record = one.ended(_failed(f"its worker process was killed {TRIES} times") | {"seconds": 0.0})
-            say(f"[{next(ended)}/{len(todo)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
+            ended += 1
+            say(f"[{ended}/{len(todo)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
             yield one, record
 
 

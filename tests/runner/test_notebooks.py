@@ -47,7 +47,8 @@ def test_a_profile_fills_the_parameters_and_the_copy_is_clean(project):
     printed = [o["text"] for cell in json.loads(text)["cells"] for o in cell.get("outputs", [])]
     assert done.executed == "runs/notebooks/smoke/01_small.ipynb" and printed == [["5 smoke\n"]]
     assert str(project) not in text  # no path of this machine
-    assert [p.name for p in copy.parent.iterdir()] == ["01_small.ipynb"]
+    assert sorted(p.name for p in copy.parent.iterdir()) == ["01_small.ipynb", "01_small.log"]
+    assert copy.with_suffix(".log").read_text() == "noise\n"
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(project):
@@ -62,7 +63,7 @@ def test_a_failing_notebook_leaves_the_older_copy_and_shows_the_failed_one(proje
     (project / "notebooks" / "profiles" / "smoke" / "01_small.yaml").write_text("x: 0\n")
     assert run(project).failure["error"].startswith("ZeroDivisionError")
     assert copy.read_text() == good
-    assert sorted(p.name for p in copy.parent.iterdir()) == ["01_small.failed.ipynb", "01_small.ipynb"]
+    assert sorted(p.name for p in copy.parent.glob("*.ipynb")) == ["01_small.failed.ipynb", "01_small.ipynb"]
     with pytest.raises(ValueError, match="01_small failed when it was last executed in profile smoke"):
         suite.record("smoke", project)
 
