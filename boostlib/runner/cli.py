@@ -159,15 +159,16 @@ def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **op
     plan, part = sweeps.read(file), sweeps.read_shard(shard)
     with redirect_stdout(sys.stderr):  # Ray prints on stdout, which is the report's
         report = sweeps.run(plan, workers, shard=part, say=click.echo, **options)
-    for i, record in report.failed.items():
+    failed = report["failed"]
+    for i, record in failed.items():
         click.echo(f"\nfailed: run {i}  {record['command']}\n{told(record['failure'])}", err=True)
     if as_json:
-        click.echo(json.dumps(asdict(report)))
+        click.echo(json.dumps(report))
     else:
-        counts = f"{len(report.computed)} computed, {len(report.reused)} reused, {len(report.failed)} failed"
-        click.echo(f"{report.total} runs: {counts}; {report.seconds:.1f} s")
-        click.echo(f"{report.table}  {report.rows} rows" if report.table else "no run has finished: no table")
-    sys.exit(exit_code([record["failure"] for record in report.failed.values()]))
+        counts = f"{len(report['computed'])} computed, {len(report['reused'])} reused, {len(failed)} failed"
+        click.echo(f"{report['total']} runs: {counts}; {report['seconds']:.1f} s")
+        click.echo(f"{report['table']}  {report['rows']} rows" if report["table"] else "no run has finished: no table")
+    sys.exit(exit_code([record["failure"] for record in failed.values()]))
 
 
 @main.command()

@@ -27,15 +27,7 @@ from boostlib.runner.parameters import Job
 from boostlib.runner.tables import save_tables, tables_of, took  # noqa: F401 (until boostlib.experiment has them)
 
 KERNEL = "boostlib"
-NEEDS = {  # what a notebook reads of others; a failed one stops those that need it, and only those
-    "05_theory_meets_runs": ("02_gsm8k_boosting",),
-    "06_paper_figures": (
-        "02_gsm8k_boosting",
-        "03_mbpp_boosting",
-        "04_labeling_allocation",
-        "05_theory_meets_runs",
-    ),
-}
+NEEDS = {"05": ("02",), "06": ("02", "03", "04", "05")}  # whose runs a notebook reads; without them it is skipped
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 MACHINE = re.compile(rf"\[Errno (1|5|13|28|30|122)\]|No space left on device|Read-only file system|{runs.BUSY}")
 LIFELINE = "__import__('boostlib.runner.lifeline', fromlist=['_']).end_with({})"
@@ -88,50 +80,38 @@ def in_order(jobs: Sequence[Job], root: Path, **how: Any) -> Iterator[Outcome]:
     lost: set[str] = set()
     for job in jobs:
         name = job.notebook.stem
-        if missing := sorted(lost & set(NEEDS.get(name, ()))):
-            failure = {"error": f"it needs {', '.join(missing)}"}
-            outcome = Outcome(name, job.profile, "skipped", failure=failure)
-        else:
-            outcome = execute(job, root, **how)
+        missing = ", ".join(sorted(one for one in lost if one[:2] in NEEDS.get(name[:2], ())))
+        skipped = Outcome(name, job.profile, "skipped", failure={"error": f"it needs {missing}"})
+        outcome = skipped if missing else execute(job, root, **how)
         if outcome.state != "done":
             lost.add(name)
         yield outcome
 
 
 def execute(
-    job: Job,
-    root: Path,
-    *,
-    target: Path | None = None,
-    tables: Path | None = None,
-    fresh: bool = False,
-    timeout: int | None = None,
-    quiet: bool = False,
+    job: Job, root: Path, *, folder: Path | None = None, fresh: bool = False, timeout: int | None = None
 ) -> Outcome:
-    """Execute one notebook to ``target`` (default: runs/notebooks/<label>/), its tables to ``tables``.
+    """Execute one notebook to runs/notebooks/<label>/, its tables to runs/tables/<label>/; or, quietly, both to ``folder``.
 
     The copy appears when the notebook has ended well; one that fails leaves <name>.failed.ipynb beside an older copy, which
     stays. A failing cell, one that takes more than ``timeout`` seconds, a notebook that leaves early, and a dead kernel are
     outcomes. Raises RuntimeError where another process executes the same notebook to the same place, OSError for a full disk.
     """
-    start = time.perf_counter()
-    target = target or root / "runs" / "notebooks" / job.label / job.notebook.name
-    place, shown = _relative(target, root), not quiet and sys.stderr is not None and sys.stderr.isatty()
-    folder = root / "runs" / "locks" / runs.digest(place)[:10]
-    counts, context = folder / "counts.jsonl", {"command": job.command, "fresh": fresh}
-    tables = tables or root / "runs" / "tables" / job.label
-    with runs.locked(folder, place):
+    start, here = time.perf_counter(), root / "runs"
+    target = (folder or here / "notebooks" / job.label) / job.notebook.name
+    tables = folder / "tables" if folder else here / "tables" / job.label
+    place, shown = _relative(target, root), folder is None and sys.stderr is not None and sys.stderr.isatty()
+    lock = here / "locks" / runs.digest(place)[:10]
+    counts, about = lock / "counts.jsonl", lock / "context.json"
+    context = {"command": job.command, "fresh": fresh, "counts": str(counts), "tables": str(tables)}
+    with runs.locked(lock, place):
         target.parent.mkdir(parents=True, exist_ok=True)
         counts.unlink(missing_ok=True)
-        runs.write_json(folder / "context.json", context | {"counts": str(counts), "tables": str(tables)})
-        environment = {"BOOSTLIB_CONTEXT": str(folder / "context.json"), "PYTHONHASHSEED": "0"}
-        with (
-            patch.dict(os.environ, environment),
-            contextlib.nullcontext(sys.stderr) if shown else open(target.with_suffix(".log"), "w") as log,
-        ):
-            failure = _papermill(
-                job, target, root, progress_bar=shown, stderr_file=Quiet(log), execution_timeout=timeout
-            )
+        runs.write_json(about, context)
+        log = contextlib.nullcontext(sys.stderr) if shown else open(target.with_suffix(".log"), "w")
+        with patch.dict(os.environ, BOOSTLIB_CONTEXT=str(about), PYTHONHASHSEED="0"), log as stream:
+            how = {"progress_bar": shown, "stderr_file": Quiet(stream), "execution_timeout": timeout}
+            failure = _papermill(job, target, root, how)
         total = Counter()
         for line in counts.read_text().splitlines() if counts.exists() else ():
             total.update(json.loads(line))
@@ -139,7 +119,7 @@ def execute(
     return Outcome(job.notebook.stem, job.profile, state, place, seconds, failure=failure, **total)
 
 
-def _papermill(job: Job, target: Path, root: Path, **how: Any) -> dict | None:
+def _papermill(job: Job, target: Path, root: Path, how: dict[str, Any]) -> dict | None:
     """Execute, and put the copy where it belongs. None, or the failure."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
@@ -147,26 +127,12 @@ def _papermill(job: Job, target: Path, root: Path, **how: Any) -> dict | None:
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of what resolve has checked
     running, failed = target.with_suffix(".running.ipynb"), target.with_suffix(".failed.ipynb")
-    source, copy = (
-        str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, running)
-    )  # it formats them
+    paths = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, running))  # it formats them
+    how |= {"kernel_name": KERNEL, "cwd": str(job.notebook.parent), "autosave_cell_every": 0}
     lifeline = f"--IPKernelApp.exec_lines={LIFELINE.format(os.getpid())}"
-    how["extra_arguments"] = [
-        "--log-level=CRITICAL",
-        lifeline,
-    ]  # a kernel greets with a warning about its own transport
+    how["extra_arguments"] = ["--log-level=CRITICAL", lifeline]  # a kernel warns of its own transport
     try:
-        _raise_where_it_left(
-            papermill.execute_notebook(
-                source,
-                copy,
-                job.parameters,
-                kernel_name=KERNEL,
-                cwd=str(job.notebook.parent),
-                autosave_cell_every=0,
-                **how,
-            )
-        )
+        _left_early(papermill.execute_notebook(*paths, job.parameters, **how))
     except (papermill.PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         os.replace(running, failed)  # what was executed is there to be read
         return _failure(error, failed, root)
@@ -181,7 +147,7 @@ def _papermill(job: Job, target: Path, root: Path, **how: Any) -> dict | None:
     return None
 
 
-def _raise_where_it_left(notebook: Any) -> None:
+def _left_early(notebook: Any) -> None:
     """papermill takes sys.exit(0) in a cell for a good end, and calls the cells after it completed."""
     import papermill
 
@@ -194,27 +160,19 @@ def _raise_where_it_left(notebook: Any) -> None:
 
 def _failure(error: Exception, copy: Path, root: Path) -> dict:
     """Cell (as counted in the executed copy, from 0), source, error and traceback."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-
     about = {"copy": _relative(copy, root)}
-    if isinstance(error, papermill.PapermillExecutionError):
+    if hasattr(error, "ename"):  # a cell's own
         said = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
         trace = COLOUR.sub("", "\n".join(error.traceback))
         return about | {"cell": error.cell_index, "source": error.source, "error": said, "traceback": trace}
-    said = "the cell took longer than --timeout allows; what was finished is kept"
-    if isinstance(error, DeadKernelError):
-        said = "the kernel died, most often because memory ran out (see `boostlib doctor`); what was finished is kept"
-    cell, source = _under_way(copy)
-    return about | {"cell": cell, "source": source, "error": said, "traceback": ""}
-
-
-def _under_way(copy: Path) -> tuple[int | None, str]:
-    """The last code cell that was started (papermill calls all cells completed when the kernel is gone)."""
-    for i, cell in reversed(list(enumerate(runs.read_json(copy)["cells"]))):
-        if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("start_time"):
-            return i, "".join(cell["source"])
-    return None, ""
+    said = "the kernel died, most often because memory ran out (see `boostlib doctor`)"
+    if isinstance(error, TimeoutError):
+        said = "the cell took longer than --timeout allows"
+    cells = runs.read_json(copy)["cells"]  # the last that was started: papermill calls all completed that come after
+    begun = [i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
+    cell = max((i for i in begun if cells[i]["cell_type"] == "code"), default=None)
+    source = "" if cell is None else "".join(cells[cell]["source"])
+    return about | {"cell": cell, "source": source, "error": f"{said}; what was finished is kept", "traceback": ""}
 
 
 def _tidy(executed: Path, job: Job) -> str:

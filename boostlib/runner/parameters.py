@@ -75,11 +75,6 @@ def resolve(notebook: Path, profile: str, given: Mapping[str, Any], where: str =
     return Job(notebook, profile, parameters, command, _label(profile, other))
 
 
-def parameters_of(notebook: Path) -> dict[str, Any]:
-    """Names and defaults of the notebook's parameters cell."""
-    return {name: one.default for name, one in _declared(*_version(notebook)).items()}
-
-
 # --- what a notebook declares -----------------------------------------------------------------------------------------
 
 

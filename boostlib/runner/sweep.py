@@ -28,7 +28,7 @@ from unittest.mock import patch
 from boostlib import runs
 from boostlib.runner.execute import execute
 from boostlib.runner.lifeline import end_with
-from boostlib.runner.parameters import Job, choose, read_yaml, resolve, written
+from boostlib.runner.parameters import Job, choose, fits, read_yaml, resolve, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,11 +61,8 @@ class Run:
         if not path.exists():
             return None
         found = runs.read_json(path)
-        if (
-            not isinstance(found, dict)
-            or found.get("identity") != self.identity
-            or found["hash"] != runs.digest(self.identity)
-        ):
+        known = {"identity": self.identity, "hash": runs.digest(self.identity)}
+        if not isinstance(found, dict) or any(found.get(name) != value for name, value in known.items()):
             raise ValueError(f"{path} does not fit its folder: it was edited; delete that folder and start again")
         if found.get("version") != version():
             made = f"{path} was made by boostlib {found.get('version')}, this is {version()}: results may differ"
@@ -99,57 +96,49 @@ def version() -> str:
 def read(file: str | Path, root: Path | None = None) -> Sweep:
     """A sweep from its YAML file, with every parameter of every run checked. Raises ValueError naming file and parameter."""
     file, root = Path(file), root or runs.project_root()
-    if not file.is_file():
-        raise ValueError(f"{file} is not there: give the YAML file of a sweep (docs/scale.md shows one)")
+
+    def need(right: Any, said: str) -> None:
+        if not right:
+            raise ValueError(f"{file}{said}")
+
+    need(file.is_file(), " is not there: give the YAML file of a sweep (docs/scale.md shows one)")
     given = read_yaml(file.read_text(encoding="utf-8", errors="replace"), str(file))
-    if not isinstance(given, Mapping) or "notebook" not in given:
-        raise ValueError(f"{file} names no notebook: it needs at least `notebook:` and a `grid:` or a `list:`")
+    there = isinstance(given, dict) and "notebook" in given
+    need(there, " names no notebook: it needs at least `notebook:` and a `grid:` or a `list:`")
     for key in given:
-        if key not in KEYS:
-            raise ValueError(f"{file} has an unknown key {key!r}: there are {', '.join(KEYS)}")
+        need(key in KEYS, f" has an unknown key {key!r}: there are {', '.join(KEYS)}")
+    sweeps = "grid" in given or "list" in given
+    need(sweeps, " sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
+    given = {"profile": "smoke", "name": file.stem, "table": "rounds", "workers": 1, "list": [{}]} | given
+    common, grid = given.get("parameters") or {}, given.get("grid") or {}
+    for key, value in {"parameters": common, "grid": grid}.items():
+        need(isinstance(value, dict), f": {key} is {value!r}; it must map parameter names to values")
+    for name, values in grid.items():
+        right = isinstance(values, list) and values
+        need(right, f": grid: {name} is {values!r}; it must be a list of at least one value")
+    listed, workers = given["list"], given["workers"]
+    need(isinstance(listed, list) and listed, f": list is {listed!r}; it must be a list of parameter sets")
+    for one in listed:
+        need(isinstance(one, dict), f": an entry of list is {one!r}; it must map parameter names to values")
+    need(fits(workers, int) and workers > 0, f": workers = {workers!r} is not possible: it must be 1 or more")
+    for key in ("name", "table"):  # a folder's name, and a file's
+        right = f"{key} = {given[key]!r} is not possible: it must be letters, digits and any of _ . - + = ,"
+        need(re.fullmatch(r"[\w+=,-][\w+=,. -]*", str(given[key])), f": {right}")
     chosen = choose([str(given["notebook"]).zfill(2)], root)
-    if len(chosen) != 1:
-        raise ValueError(f"{file}: notebook {given['notebook']!r} fits {', '.join(p.stem for p in chosen)}; name one")
-    name, table, workers = given.get("name", file.stem), given.get("table", "rounds"), given.get("workers", 1)
-    for key, text in {"name": name, "table": table}.items():
-        if not re.fullmatch(r"[\w+=,-][\w+=,. -]*", str(text)):  # it names a folder, or a file
-            raise ValueError(
-                f"{file}: {key} = {text!r} is not possible: it must be letters, digits and any of _ . - + = ,"
-            )
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise ValueError(f"{file}: workers = {workers!r} is not possible: it must be a whole number of at least 1")
-    common, profile = _mapping(given.get("parameters"), file, "parameters"), str(given.get("profile", "smoke"))
+    names = ", ".join(path.stem for path in chosen)
+    need(len(chosen) == 1, f": notebook {given['notebook']!r} fits {names}; name one")
+
+    profile, folder, found = str(given["profile"]), root / "runs" / "sweeps" / str(given["name"]), {}
     cells = runs.read_json(chosen[0])["cells"]
     code = runs.digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
-    folder, found = root / "runs" / "sweeps" / str(name), {}
-    for swept in _sets(given, file):
+    for one, values in itertools.product(listed, itertools.product(*grid.values())):
+        swept = one | dict(zip(grid, values, strict=True))
         job = resolve(chosen[0], profile, common | swept, str(file))
         plain = json.loads(json.dumps({k: v for k, v in job.parameters.items() if k != "profile"}))
         identity = {"notebook": chosen[0].stem, "code": code, "profile": profile, "parameters": plain}
         here = folder / runs.digest(identity)[:10]
         found[here.name] = Run(job, swept, identity, here)
-    return Sweep(str(name), tuple(found.values()), str(table), workers, folder, root)
-
-
-def _mapping(value: Any, file: Path, key: str) -> dict[str, Any]:
-    if not isinstance(value or {}, Mapping):
-        raise ValueError(f"{file}: {key} is {value!r}; it must map parameter names to values")
-    return dict(value or {})
-
-
-def _sets(given: Mapping[str, Any], file: Path) -> Iterator[dict[str, Any]]:
-    """Every parameter set: each of the list (none: the empty one) with every point of the grid."""
-    grid, listed = _mapping(given.get("grid"), file, "grid"), given.get("list", [{}])
-    if not grid and "list" not in given:
-        raise ValueError(f"{file} sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
-    for name, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{file}: grid: {name} is {values!r}; it must be a list of at least one value")
-    if not isinstance(listed, list) or not listed:
-        raise ValueError(f"{file}: list is {listed!r}; it must be a list of parameter sets")
-    for one in listed:
-        for values in itertools.product(*grid.values()):
-            yield _mapping(one, file, "an entry of list") | dict(zip(grid, values, strict=True))
+    return Sweep(folder.name, tuple(found.values()), str(given["table"]), workers, folder, root)
 
 
 def read_shard(text: str | None) -> tuple[int, int] | None:
@@ -165,20 +154,6 @@ def read_shard(text: str | None) -> tuple[int, int] | None:
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a sweep came to: ids of reused, computed and failed runs (with their failures), and the gathered table."""
-
-    name: str
-    total: int
-    reused: tuple[str, ...]
-    computed: tuple[str, ...]
-    failed: dict[str, dict]
-    table: str | None
-    rows: int
-    seconds: float
-
-
 def run(
     sweep: Sweep,
     workers: int | None = None,
@@ -189,16 +164,16 @@ def run(
     shard: tuple[int, int] | None = None,
     timeout: int | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Report:
+) -> dict[str, Any]:
     """Execute what is missing (and what failed, unless ``retry_failed`` is False), then gather. ``workers``: processes; on Ray
     (``ray``: the cluster's address) None means all its CPUs. ``shard`` (i, n): only runs i, i + n, i + 2n ..., for n jobs that
-    share a file system. Raises RuntimeError where another process runs this sweep, or this shard of it."""
+    share a file system. Returns name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and
+    seconds. Raises RuntimeError where another process runs this sweep, or this shard of it."""
     start, (i, n) = time.perf_counter(), shard or (0, 1)
     with runs.locked(sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder):
         _alone(sweep, shard)
-        before = {one.id: one.record() for one in sweep.runs}
-        again = (None, "failed") if retry_failed else (None,)
-        todo = [one for one in sweep.runs[i::n] if (before[one.id] or {}).get("state") in again]
+        before = {one.id: (one.record() or {}).get("state") for one in sweep.runs}
+        todo = [one for one in sweep.runs[i::n] if before[one.id] in (None, "failed" if retry_failed else None)]
         say(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} there, {len(todo)} to execute")
         left = todo
         with _cluster(ray, workers, gpus) if ray and todo else _processes(workers or sweep.workers) as place:
@@ -207,32 +182,26 @@ def run(
                 held = [one for one, record in ended if runs.BUSY in (record["failure"] or {"error": ""})["error"]]
                 left = held if len(held) < len(left) else []
         records = {one.id: one.record() for one in sweep.runs}
-        table = gather(sweep, records)
+        table, path = gather(sweep, records), sweep.folder / "results.parquet"
         if table is not None:
             buffer = io.BytesIO()
             table.to_parquet(buffer, index=False)
-            runs.write_bytes(sweep.folder / "results.parquet", buffer.getvalue())
-        states = [
-            {"id": one.id, "swept": one.swept, "state": (records[one.id] or {"state": "missing"})["state"]}
-            for one in sweep.runs
-        ]
-        runs.write_json(sweep.folder / "sweep.json", {"name": sweep.name, "runs": states})
-    _say_commits(records, say)
-    ended = {
-        state: [k for k, record in records.items() if record and record["state"] == state]
-        for state in ("done", "failed")
-    }
+            runs.write_bytes(path, buffer.getvalue())
+    commits = Counter(record["commit"] for record in records.values() if record)
+    if len(commits) > 1:
+        say(f"made at several commits: {', '.join(f'{count} at {commit}' for commit, count in commits.items())}")
     executed = {one.id for one in todo}
-    return Report(
-        name=sweep.name,
-        total=len(records),
-        reused=tuple(k for k in ended["done"] if k not in executed),
-        computed=tuple(k for k in ended["done"] if k in executed),
-        failed={k: records[k] for k in ended["failed"]},
-        table=None if table is None else f"runs/sweeps/{sweep.name}/results.parquet",
-        rows=0 if table is None else len(table),
-        seconds=round(time.perf_counter() - start, 2),
-    )
+    done = [i for i, record in records.items() if record and record["state"] == "done"]
+    return {
+        "name": sweep.name,
+        "total": len(records),
+        "reused": [i for i in done if i not in executed],
+        "computed": [i for i in done if i in executed],
+        "failed": {i: record for i, record in records.items() if record and record["state"] == "failed"},
+        "table": None if table is None else str(path.relative_to(sweep.root)),
+        "rows": 0 if table is None else len(table),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
 
 
 def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
@@ -242,12 +211,6 @@ def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
     for folder in sorted(others - ours):
         if runs.held(folder):
             raise RuntimeError(f"{runs.BUSY} {folder}; wait for it or stop it, then start again")
-
-
-def _say_commits(records: Mapping[str, dict | None], say: Callable[[str], None]) -> None:
-    commits = Counter(str(record.get("commit")) for record in records.values() if record)
-    if len(commits) > 1:
-        say(f"the runs were made at several commits: {', '.join(f'{n} at {commit}' for commit, n in commits.items())}")
 
 
 @contextlib.contextmanager
@@ -333,11 +296,10 @@ def _execute(
 def one_run(one: Run, root: Path, threads: int, timeout: int | None = None) -> dict:
     """Execute one run and write how it ended to its run.json. Never raises for what happens in the notebook."""
     start = time.perf_counter()
-    place = {"target": one.folder / one.job.notebook.name, "tables": one.folder / "tables", "quiet": True}
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     try:
         with patch.dict(os.environ, limits):
-            outcome = asdict(execute(one.job, root, timeout=timeout, **place))
+            outcome = asdict(execute(one.job, root, folder=one.folder, timeout=timeout))
     except Exception as error:  # a full disk, a missing kernel: reported like a failed cell, the others go on
         outcome = _failed(f"{type(error).__name__}: {error}")
     return one.ended(outcome | {"seconds": round(time.perf_counter() - start, 2)})
