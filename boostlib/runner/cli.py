@@ -83,8 +83,8 @@ def run(
     """Execute NOTEBOOKS ("02" is enough of a name; none: all) with papermill, in the order in which they need each other.
 
     The copies go to runs/notebooks/<profile>/, the tables to runs/tables/; with -p to folders of their own, which 06 and
-    `record` do not read. Finished rounds, arms and seeds are reused where every setting is the same; the summary says how
-    many. A notebook that fails is shown with its cell; those that need it are skipped, the rest go on.
+    `record` do not read. What is finished under the same settings is reused. A notebook that fails is shown with its cell;
+    those that need it are skipped, the rest go on.
 
     \b
     Examples:
@@ -133,9 +133,8 @@ def run(
 def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **options: Any) -> None:
     """Execute a notebook once for every parameter set in FILE, and gather the results into one table.
 
-    One failed run does not stop the others; it is reported with its cell, the cell's source and the error. Started again,
-    only what is missing or failed is executed. The table is runs/sweeps/<name>/results.parquet, one row a row of the
-    notebook's own table, with the swept parameters in front.
+    One failed run does not stop the others. Started again, only what is missing or failed is executed. The table is
+    runs/sweeps/<name>/results.parquet: the rows of the notebook's own table, with the swept parameters in front.
 
     \b
     FILE:

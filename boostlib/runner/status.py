@@ -46,21 +46,20 @@ class Seed:
 
 def seeds(folder: Path) -> list[Seed]:
     """Every loop under ``folder`` (runs/): <task>-<learner>/<arm>-<hash>/seed-<n>."""
-    found = []
-    for path in _numbered(folder.glob("*/*/seed-*")):
-        try:
-            if path.parent.name.startswith("base-") or not (path.parent / "manifest.json").exists():
-                continue
-            rows = rounds(path)
-            begun = _numbered(path.glob("round-*"))
-            done = bool(begun) and (begun[-1] / "final.json").exists()
-            state = "running" if _held(path) else "finished" if done else "stopped"
-            last = (rows[-1]["round"], rows[-1]["test_accuracy"]) if rows else (None, None)
-        except (OSError, ValueError, KeyError, TypeError):
-            state, last = "damaged", (None, None)
-        name = f"{path.parents[1].name}/{path.parent.name}"
-        found.append(Seed(name, int(path.name.rpartition("-")[2]), state, *last, size(path), path))
-    return found
+    return [_seed(path) for path in _numbered(folder.glob("*/*/seed-*")) if not path.parent.name.startswith("base-")]
+
+
+def _seed(path: Path) -> Seed:
+    name = f"{path.parents[1].name}/{path.parent.name}"
+    try:
+        begun = _numbered(path.glob("round-*"))
+        done = bool(begun) and (begun[-1] / "final.json").exists()
+        state = "running" if runs.held(path) else "finished" if done else "stopped"
+        last = (rounds(path) or [{"round": None, "test_accuracy": None}])[-1]
+        at, accuracy = last["round"], last["test_accuracy"]
+    except (OSError, ValueError, KeyError, TypeError):
+        state, at, accuracy = "damaged", None, None
+    return Seed(name, int(path.name.rpartition("-")[2]), state, at, accuracy, size(path), path)
 
 
 def rounds(folder: Path) -> list[dict]:
