@@ -77,7 +77,7 @@ class Sharded:
             draw,
             batch_size=1,
             fn_kwargs={"make": [self._make], "weights": [self._packed()], "k": k, "sampling": sampling},
-            compute=data.TaskPoolStrategy(self.shards),
+            compute=data.TaskPoolStrategy(min(self.shards, len(pieces))),
             num_cpus=self.cpus,
             num_gpus=self.gpus,
         )
