@@ -1,38 +1,67 @@
-"""Sampling with vLLM, in a child process: when it ends, all of the GPU's memory is back for training.
+"""Sampling with vLLM, in a child process with an environment of its own: vLLM can't be installed beside our pins.
 
-Weights go to the child as a folder, prompts as token ids, so both engines see the same text. Prefix caching computes
-the few-shot prefix and each prompt once. Each sample is a request of its own whose seed comes from ``(*key, j)``; as
-vLLM's sums depend on the batch, results are the same in distribution, not to the bit.
-
-Not covered: installing vLLM (optional extra `vllm`, needs a GPU), several machines.
+The child lives as long as the learner: it sleeps while the model trains (its GPU memory is free then) and takes new weights
+where they changed. Prompts go to it as token ids and samples come back as such, so both engines see the same text. Each
+sample is a request of its own whose seed comes from ``(*key, j)``; as vLLM's sums depend on the batch, results are the same
+in distribution, not to the bit. Not covered: installing vLLM, several machines.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import json
+import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from boostlib.learners import Response
+from boostlib.learners.engine import Sample
 from boostlib.learners.lm import LMLearner
+
+CHILD = Path(__file__).with_name("vllm_child.py")
+MEMORY = Path("/dev/shm")  # where weights are handed over, if it has room: they never touch a disk
 
 
 class VLLMLearner(LMLearner):
-    """An `LMLearner` whose samples come from vLLM. ``gpu_share``: what part of the GPU's memory the child may take;
-    ``gpus``: over how many GPUs it splits the model."""
+    """An `LMLearner` whose samples come from vLLM. ``python``: an interpreter that has it; ``vllm``: options of its `LLM`,
+    such as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}. Raises ValueError where ``python`` has no vLLM."""
 
-    def __init__(self, *args, gpu_share: float = 0.9, gpus: int = 1, **options) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            raise ValueError("engine 'vllm' needs the package vllm: pip install 'boostlib[vllm]', or leave engine out")
+    def __init__(
+        self, *args, python: str = sys.executable, vllm: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
+        there = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
+        with contextlib.suppress(OSError):
+            if subprocess.run([python, "-P", "-c", there]).returncode == 0:
+                there = ""
+        if there:
+            raise ValueError(
+                f"engine 'vllm' needs an interpreter that has vLLM, which {python} has not. Make one with: python -m venv "
+                "vllm-env && vllm-env/bin/pip install vllm, then give it as learner_options python: vllm-env/bin/python"
+            )
         super().__init__(*args, **options)
-        self.gpu_share, self.gpus = gpu_share, gpus
+        self.python, self.engine_options = python, dict(vllm or {})
+        self._child: subprocess.Popen | None = None
+        self._log: IO[bytes] | None = None
+        self._sent = False  # whether the child has the weights as they are
+
+    def fine_tune(self, *args: Any, **options: Any) -> dict[str, float]:
+        self._sent = False
+        return super().fine_tune(*args, **options)
+
+    def load(self, folder: Path | None) -> None:
+        self._sent = False
+        super().load(folder)
 
     def _draw(
         self,
@@ -48,9 +77,10 @@ class VLLMLearner(LMLearner):
         request = {
             "engine": {
                 "dtype": str(self.dtype).removeprefix("torch."),
-                "gpu_memory_utilization": self.gpu_share,
-                "tensor_parallel_size": self.gpus,
-                "enable_prefix_caching": True,
+                "enable_prefix_caching": True,  # the few-shot prefix and each prompt are computed once
+                "enable_sleep_mode": self.device.type == "cuda",
+                "generation_config": "vllm",  # not the model's own: no penalties that nobody asked for
+                **self.engine_options,
             },
             "sampling": {
                 "temperature": temperature,
@@ -65,45 +95,71 @@ class VLLMLearner(LMLearner):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
-            with tempfile.TemporaryDirectory(prefix="boostlib-vllm-") as name:
-                folder = Path(name)
-                self.save(folder / "model")
-                (folder / "request.json").write_text(json.dumps(request))
-                child = subprocess.run(
-                    [sys.executable, "-m", __name__, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-                )
-                if child.returncode:
-                    last = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-                    raise RuntimeError(f"vLLM's process ended with status {child.returncode}: {last[0]}")
-                answer = json.loads((folder / "answer.json").read_text())
+            drawn = iter(self._answer(request))
         finally:
             self.model.to(self.device)
-        drawn = [[Response(*sample) for sample in group] for group in answer]
+        samples = [[Sample(i, j, *next(drawn)) for j in range(k)] for i in range(len(ids))]
         if progress is not None:
-            progress(len(ids) * k, sum(r.tokens for group in drawn for r in group))
-        return drawn
+            progress(len(ids) * k, sum(len(s.tokens) for group in samples for s in group))
+        return [[self._response(sample, stop) for sample in group] for group in samples]
+
+    def _answer(self, request: dict[str, Any]) -> list[tuple[list[int], bool]]:
+        """(token ids, ended by itself) of every sample. Raises RuntimeError where the child fails, with its last errors."""
+        if self._child is None:
+            self._start()
+        with tempfile.TemporaryDirectory(
+            prefix="boostlib-vllm-", dir=self._place(), ignore_cleanup_errors=True
+        ) as folder:
+            if not self._sent:
+                self.save(Path(folder) / "model")
+            request["folder"] = None if self._sent else f"{folder}/model"
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    self._child.stdin.write(json.dumps(request) + "\n")
+                    self._child.stdin.flush()
+                if line := self._child.stdout.readline():
+                    self._sent = True
+                    return json.loads(line)
+                status = self._child.wait()
+                self._log.seek(0)
+                raise RuntimeError(
+                    f"vLLM's process ended with status {status}: {cause(self._log.read().decode(errors='replace'))}"
+                )
+            except BaseException:  # an interrupt too: the next request must not get this one's answer
+                _end(self._child)
+                self._child, self._sent = None, False
+                raise
+
+    def _start(self) -> None:
+        self._log = tempfile.TemporaryFile()
+        self._child = subprocess.Popen(
+            [self.python, "-P", str(CHILD)],  # -P: beside that file lies another vllm.py
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,  # an interrupt is for us; all its processes end as one group
+        )
+        weakref.finalize(self, _end, self._child)
+
+    def _place(self) -> Path | None:
+        needs = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        with contextlib.suppress(OSError):
+            return MEMORY if shutil.disk_usage(MEMORY).free > 2 * needs + 2**26 else None
+
+
+def _end(child: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def cause(log: str) -> str:
+    """The last errors that a log names, outermost last; its last line where it names none."""
+    error = r"^(?:\([^)]*\) )?(?:ERROR [^\]]*\] )?((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)$"
+    named = [line.strip()[:300] for line in re.findall(error, log, re.MULTILINE)]
+    return "; ".join(list(dict.fromkeys(named))[-3:]) or (log.strip().splitlines() or ["no message"])[-1]
 
 
 def _seed(key: Sequence[int], j: int) -> int:
     return int(np.random.SeedSequence((*key, j)).generate_state(1)[0])
-
-
-def child(folder: Path) -> None:
-    """What runs in the child: read ``folder``/request.json, sample, write ``folder``/answer.json."""
-    from vllm import LLM, SamplingParams
-
-    request = json.loads((folder / "request.json").read_text())
-    llm = LLM(model=str(folder / "model"), **request["engine"])
-    prompts, settings = [], []
-    for prompt, seeds in zip(request["prompts"], request["seeds"], strict=True):
-        for seed in seeds:
-            prompts.append({"prompt_token_ids": prompt})
-            settings.append(SamplingParams(seed=seed, **request["sampling"]))
-    outputs = [o.outputs[0] for o in llm.generate(prompts, settings)]
-    samples = iter([(o.text, len(o.token_ids), o.finish_reason == "stop") for o in outputs])
-    answer = [[next(samples) for _ in seeds] for seeds in request["seeds"]]
-    (folder / "answer.json").write_text(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    child(Path(sys.argv[1]))

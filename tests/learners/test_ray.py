@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from boostlib.learners import cluster as sharded
 from boostlib.learners.tabular import TabularLearner
 from boostlib.runner import cli
 
-LATE = 180  # seconds after which a cluster that does nothing fails its test; a busy machine takes a sixth of it
+LATE = 90  # seconds after which a cluster that does nothing fails its test; a busy machine takes a sixth of it
 BUSY_MACHINE = {  # what would make a cluster of this machine wait for ever, or for long, where other programs run
     "RAY_worker_niceness": "0",  # at Ray's own 15 a worker may not start within the time that it is given, again and again
     "RAY_worker_register_timeout_seconds": "180",
@@ -83,14 +84,6 @@ def table_of(tabular) -> dict:
     return tabular._initial
 
 
-def test_every_split_holds_every_prompt_once():
-    for n in range(12):
-        for pieces in range(1, 8):
-            parts = sharded.split(n, pieces)
-            assert sorted(i for part in parts for i in part) == list(range(n))
-            assert len(parts) <= pieces and max(map(len, parts), default=0) - min(map(len, parts), default=0) <= 1
-
-
 def test_sharded_sampling_is_unsharded_sampling_before_and_after_training(chains, tabular, cluster):
     task, _ = chains
     prompts, keys = [p.prompt for p in task.problems], [(7, 0, 0, i) for i in range(len(task.problems))]
@@ -110,6 +103,13 @@ def test_sharded_sampling_is_unsharded_sampling_before_and_after_training(chains
     assert trained != shards.sample(prompts, 5, keys=keys) == tabular.sample(prompts, 5, keys=keys)
 
 
+def test_what_a_learner_says_on_a_worker_is_said_here(tabular, cluster):
+    shards = sharded.Sharded(functools.partial(TabularLearner, table_of(tabular)), 2)
+    assert shards.sample([], 5, keys=[]) == []
+    with pytest.raises(ValueError, match="the table has no prompt 'unknown'; it was built from"):
+        shards.sample(["unknown"], 1, keys=[(0, 0, 0, 0)])
+
+
 def test_waiting_for_a_cluster_is_told_and_can_be_interrupted(cluster, monkeypatch):
     import ray
 
@@ -125,7 +125,7 @@ def test_waiting_for_a_cluster_is_told_and_can_be_interrupted(cluster, monkeypat
 
     learner = sharded.Sharded(lambda: Endless({"a": {"x": 1.0}}), 1)
     with pytest.warns(
-        RuntimeWarning, match="no sample for 0 s: a piece takes 1 CPU, which [12] of the cluster's [12] nodes"
+        RuntimeWarning, match="no sample for 0 s: a piece takes 1 CPU and 0 GPU, which [12] of the cluster's [12] nodes"
     ):
         with pytest.raises(KeyboardInterrupt):
             learner.sample(["a"], 1, keys=[(0, 0, 0, 0)])
@@ -180,6 +180,18 @@ def test_a_sweep_on_ray_reports_its_failed_run_and_gathers_the_rest(cluster, tmp
     (failed,) = report["failed"].values()
     assert len(report["computed"]) == 1 and "ZeroDivisionError" in failed["failure"]["error"]
     assert set(pd.read_parquet(report["table"]).x) == {1}
+
+
+def test_a_wrong_address_is_one_sentence_within_seconds(monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is an optional extra: pip install 'boostlib[ray]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address, begin = f"127.0.0.1:{nobody.getsockname()[1]}", time.monotonic()
+        for wrong in (address, f"ray://{address}", "nonsense"):
+            with pytest.raises(ValueError, match=f"no Ray cluster answers at '{wrong}' .*; start one with: ray start"):
+                sharded.connect(wrong)
+    assert time.monotonic() - begin < 30
 
 
 def test_ray_options_are_checked():
