@@ -1,0 +1,201 @@
+"""What the experiments of several notebooks share: model, common settings, comparisons, checks, saved tables.
+
+``table`` is what `boost` returns: one row an arm, seed and round. Not covered: intervals, differences by measure and
+counts (analysis), pictures (figures), executing notebooks (runner).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boostlib import runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from boostlib.tasks import Task
+
+TINY = {"arithmetic": {}, "mbpp_mini": {"alphabet": "ascii"}}  # tasks that a tiny model can be pretrained for
+COMPARED = "mean low high difference difference_low difference_high p_holm verdict seeds_to_resolve".split()  # shown
+UNFILTERED = ("do_nothing", "SSD")  # how the names of arms begin that train on every response
+
+
+# --- before the run ---------------------------------------------------------------------------------------------------
+
+
+def model_of(model: str, tiny: Mapping[str, Any], task: str, task_options: Mapping[str, Any]) -> str:
+    """``model`` as it is, or for "tiny" the folder of a model pretrained on problems of the task's training side.
+
+    ``tiny``: its size and training (hidden, layers; steps, batch_size, lr; weights: level -> share of the problems).
+    Made once, then read from runs/models. Raises ValueError for "tiny" and a task that it can't be pretrained for.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns whenever the sandbox starts a process
+    if model != "tiny":
+        return model
+    if task not in TINY:
+        raise ValueError(f"no tiny model can be pretrained for {task}: name a model, or one of {', '.join(TINY)}")
+    from boostlib.learners.tiny import pretrained
+
+    size, terms = TINY[task] | dict(tiny), {x: task_options[x] for x in ("largest",) if x in task_options}
+    pairs_of = importlib.import_module(f"boostlib.tasks.{task}").pretraining_pairs
+    pairs = pairs_of(size["steps"] * size["batch_size"], seed=0, weights=size.pop("weights", None), **terms)
+    return pretrained(pairs, cache=runs.project_root() / "runs" / "models", threads=1, **size)  # small: one is best
+
+
+def common_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a notebook's parameters (its ``globals()``) that are settings of the loop, the same for all arms."""
+    from boostlib.boosting.settings import Settings
+
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return {name: parameters[name] for name in names if name in parameters}
+
+
+# --- what the table says ----------------------------------------------------------------------------------------------
+
+
+def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
+    """Responses, one a row, with a column ``right``: greedy ones to the test problems, or the samples ("verdicts")."""
+    from boostlib.boosting import many
+
+    rows = many.read(table, name)
+    if name == "verdicts":
+        rows = many.read(table, "samples").merge(rows, on=["arm", "seed", "round", "id"])
+    lists = [c for c in rows if isinstance(rows[c].iloc[0], list)]
+    rows = rows.explode(lists, ignore_index=True).rename(columns={"responses": "response"}) if lists else rows
+    return rows.assign(right=rows["status"] == "pass")
+
+
+def changes(table: pd.DataFrame) -> pd.DataFrame:
+    """Each arm's last round against its own round 0 (greedy, test), paired by seed: arm, change, low, high, verdict."""
+    import pandas as pd
+
+    from boostlib.analysis.intervals import paired
+
+    scores, last, rows = table.set_index(["arm", "seed", "round"])["test_accuracy"], table["round"].max(), {}
+    for arm in dict.fromkeys(table["arm"]):
+        c = paired(scores[arm, :, last], scores[arm, :, 0])
+        rows[arm] = {"change": c.difference, "low": c.low, "high": c.high, "verdict": c.verdict}
+    return pd.DataFrame(rows).T.rename_axis("arm").reset_index()
+
+
+def within_seeds(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Arms less the baseline after the last round, seed by seed, with bootstrap intervals over problems, given that one
+    training run. measure "test": right greedy answers; "train@k": training prompts that one of k samples answers.
+    Columns measure, arm, seed, difference, low, high."""
+    import numpy as np
+    import pandas as pd
+
+    from boostlib.analysis.intervals import paired_prompts
+
+    last, rows = table[table["round"] == table["round"].max()], []
+    for measure, name in {"test": "test", f"train@{table['k'].max():.0f}": "verdicts"}.items():
+        right = answers(last, name).groupby(["seed", "id", "arm"])["right"].any().unstack("arm")
+        for seed in dict.fromkeys(table["seed"]):
+            for arm in dict.fromkeys(table["arm"]):
+                if arm != baseline:
+                    rng, of_seed = np.random.default_rng(seed), right.loc[seed]
+                    c = paired_prompts(of_seed[arm], of_seed[baseline], rng)
+                    rows.append((measure, arm, seed, c.difference, c.low, c.high))
+    return pd.DataFrame(rows, columns=["measure", "arm", "seed", "difference", "low", "high"])
+
+
+def levels(greedy: pd.DataFrame, kind: Mapping[str, Any]) -> pd.DataFrame:
+    """Accuracy of `answers` by kind of problem (``kind``: id -> level): arm, seed, round, level, accuracy, n."""
+    by = ["arm", "seed", "round", "level"]
+    right = greedy.assign(level=greedy["id"].map(kind)).groupby(by, sort=False)["right"]
+    return right.agg(accuracy="mean", n="size").reset_index()
+
+
+def noise(table: pd.DataFrame) -> pd.DataFrame:
+    """By arm, all rounds together: false accepts among wrong responses, false rejects among right ones (NaN where there
+    are none of them), the labeler's right share, labels and kept labels a seed."""
+    rows = table.assign(responses=table["n_train"] * table["k"])
+    rows = rows.assign(right=rows["train_accuracy"] * rows["responses"]).groupby("arm", sort=False)
+    sums, seeds = rows.sum(numeric_only=True), rows["seed"].nunique()
+    rates = {
+        "false accepts": sums["false_accepts"] / (sums["responses"] - sums["right"]),
+        "false rejects": sums["false_rejects"] / sums["right"],
+        "labels right": sums["labels_right"] / sums["labels"],
+        "labels": sums["labels"] / seeds,
+        "labels kept": sums["labels_kept"] / seeds,
+    }
+    return sums.assign(**rates)[list(rates)].reset_index()
+
+
+def interval(value: float, low: float, high: float, sign: str = "", alone: str = " (one seed, no interval)") -> str:
+    """A number and "[low, high]", or ``alone`` where they are NaN; "" where all is. ``sign`` "+": a difference."""
+    if math.isnan(value):
+        return ""
+    return f"{value:{sign}.3f}" + (alone if math.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]")
+
+
+def with_verdict(rows: pd.DataFrame, verdict: str) -> str:
+    """The arms with this verdict, in a line."""
+    return ", ".join(rows["arm"][rows["verdict"] == verdict]) or "none"
+
+
+# --- after the run ----------------------------------------------------------------------------------------------------
+
+
+def check(table: pd.DataFrame, common: Mapping[str, Any]) -> None:
+    """What a comparison of arms rests on, as far as ``common`` names the settings. AssertionError says what broke."""
+    assert table["test_accuracy"].between(0, 1).all(), "every round was evaluated"
+    assert table.loc[table["round"] == 0, "test_accuracy"].nunique() == 1, "round 0 is one model on one test set"
+    assert set(table["steps"].dropna()) <= {0, common["steps"]}, "equal steps in all arms"
+    asked = table[table["labels"] > 0]
+    if "budget" in common:
+        whole = asked["n_train"] * asked["k"] if common["budget"] is None else common["budget"]
+        assert (asked["labels"] == whole).all(), "who asks the labeler spends the whole budget"
+    if common.get("gamma_fp") == common.get("gamma_fn") == 0:
+        judged = table[~table["arm"].str.startswith(UNFILTERED)]
+        assert not judged[["false_accepts", "false_rejects"]].to_numpy().any(), "a perfect filter does not err"
+
+
+def identity(
+    notebook: str, train: Task, test: Task, table: pd.DataFrame, *, model: str, tiny: Mapping, **facts
+) -> dict:
+    """What made a notebook's tables, for `save_tables`: hashes of data and weights, and the ``facts`` that it gives."""
+    weights = runs.read_json(Path(table["folder"].iloc[0]).parent / "manifest.json")["identity"]["weights"]
+    made = {"notebook": notebook, "train": train.fingerprint(), "test": test.fingerprint(), "model": model}
+    return made | {"weights": weights, "tiny": tiny if model == "tiny" else None} | facts
+
+
+def save_tables(notebook: str, profile: str, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Path:
+    """Write small tables and a manifest of what made them (``about``) to <notebook>/ in the folder that the runner names,
+    or in Jupyter, where parameters may be anything, in runs/tables/<profile>+jupyter/."""
+    context, content = runs.context(), json.loads(json.dumps(about, default=str))
+    at = context.get("tables") or runs.project_root() / "runs" / "tables" / f"{profile}+jupyter"
+    manifest = {"command": context.get("command", "executed in Jupyter"), "hash": runs.digest(content)}
+    with runs.whole_folder(Path(at) / notebook) as new:
+        for name, table in tables.items():
+            runs.write_text(new / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
+        runs.write_json(new / "manifest.json", {"identity": content} | manifest | runs.environment())
+    return Path(at) / notebook
+
+
+def tables_of(notebook: str, profile: str) -> tuple[dict[str, pd.DataFrame], dict, str]:
+    """Tables, manifest and "fresh" or "recorded": those of a run made here, else those committed under papermill_runs/.
+    Raises FileNotFoundError where there are neither."""
+    import pandas as pd
+
+    for kind, folder in (("fresh", "runs/tables"), ("recorded", "papermill_runs")):
+        here = runs.project_root() / folder / profile / notebook
+        if (here / "manifest.json").exists():
+            tables = {path.stem: pd.read_csv(path) for path in sorted(here.glob("*.csv"))}
+            return tables, runs.read_json(here / "manifest.json"), kind
+    make = f"boostlib run {notebook} --profile {profile}"
+    raise FileNotFoundError(f"no tables of {notebook} in profile {profile}, fresh or recorded; make them with: {make}")
+
+
+def took(start: float) -> str:
+    """Minutes and seconds since ``start`` (time.perf_counter)."""
+    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
+    return f"{minutes} min {seconds:02d} s"
