@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from boostlib.theory.budgets import by_policy, start
 
 from boostlib.analysis.measure import fit_law
 from boostlib.theory import Dynamics
-from boostlib.theory.budgets import by_policy, start
 
 
 def test_the_policies_of_theory_agree_with_the_chain_where_both_apply():
