@@ -286,14 +286,15 @@ class Loop:
         return np.array([bool(s.filter(*pair, bool(ok), rng)) for pair, ok in given], dtype=bool) & (status != "error")
 
     def read(self, t: int, name: str) -> pd.DataFrame:
-        table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name])
-        return table.astype({"accepted": bool}) if "accepted" in table else table
+        table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name], dtype=object)
+        return table.assign(accepted=table["accepted"].astype(bool)) if "accepted" in table else table
 
     def once(self, t: int, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """A table of round t, made where it is missing; what is used is always what stands on disk."""
         if not self.path(t, name).exists():
             start = time.perf_counter()
-            runs.write_rows(self.path(t, name), make()[TABLES[name]].to_dict("records"))
+            rows = make()[TABLES[name]].itertuples(index=False, name=None)
+            runs.write_rows(self.path(t, name), (dict(zip(TABLES[name], row, strict=True)) for row in rows))
             self.clock(t, name, start)
         return self.read(t, name)
 
@@ -323,7 +324,7 @@ def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> 
     """A row a response, in the order of the problems."""
     numbered = ((p.id, j, r) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some))
     rows = [(i, j, r.text, r.tokens, r.finished, r.ids) for i, j, r in numbered]
-    return pd.DataFrame(rows, columns=TABLES["samples"])
+    return pd.DataFrame(rows, columns=TABLES["samples"], dtype=object)
 
 
 def paired(task: Task, answers: pd.DataFrame) -> list[tuple[Problem, str]]:
