@@ -114,7 +114,8 @@ def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
             parts.append(part.assign(arm=row.arm, seed=row.seed, round=row.round))
     if not parts:
         raise ValueError(f"no round of this table has {name}.jsonl: give {', '.join(TABLES)}")
-    return pd.concat(parts, ignore_index=True)[["arm", "seed", "round", *TABLES[name]]]
+    filled = [part for part in parts if len(part)] or parts  # an empty one has no types
+    return pd.concat(filled, ignore_index=True)[["arm", "seed", "round", *TABLES[name]]]
 
 
 def _check(task: Task, test: Task, seeds: Any, rounds: Any, workers: Any, chosen: Mapping[str, Settings]) -> None:
