@@ -16,13 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from boostlib.environment import environment as environment
-from boostlib.environment import git_commit as git_commit
-from boostlib.processes import BUSY as BUSY
-from boostlib.processes import cannot_write
-from boostlib.processes import end_with_parent as end_with_parent
-from boostlib.processes import held as held
-from boostlib.processes import locked as locked
+from boostlib.environment import environment, git_commit  # noqa: F401
+from boostlib.processes import BUSY, cannot_write, held, locked  # noqa: F401
 
 FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
 SEAL = "sha256"  # key of a JSON file's own digest
@@ -131,7 +126,8 @@ def read_json(path: str | Path, sealed: bool = False) -> Any:
 
 def write_rows(path: str | Path, rows: Iterable[dict]) -> None:
     """JSON lines, closed by a line that holds their number and SHA-256, so that a cut or edited file is noticed."""
-    body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    body = "".join(f"{encode(row)}\n" for row in rows)
     seal = {"rows": body.count("\n"), SEAL: hashlib.sha256(body.encode()).hexdigest()}
     write_text(path, body + json.dumps(seal) + "\n")
 
@@ -143,7 +139,7 @@ def read_rows(path: str | Path) -> list[dict]:
         body = "".join(f"{line}\n" for line in lines)
         if json.loads(seal) != {"rows": len(lines), SEAL: hashlib.sha256(body.encode()).hexdigest()}:
             raise ValueError("its seal does not fit")
-        return [json.loads(line) for line in lines]
+        return json.loads(f"[{','.join(lines)}]")
     except ValueError as error:
         raise _damaged(path) from error
 
