@@ -1,13 +1,15 @@
 """Corrupts a worked solution: one number or operator changes, and what depends on it is worked out anew.
 
 The solution is text with equations in it. A value that changed is replaced wherever it stands later, so the
-result reads like the work of someone who erred once. Exact fractions and a small parser; nothing is evaluated.
+result reads like the work of someone who erred once. Exact fractions, nothing is evaluated.
 
 Not covered: judging answers (answers); telling apart two quantities that happen to have one value.
 """
 
 from __future__ import annotations
 
+import ast
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(
 _LONGEST = 8  # operands read back from a result
 _SIGNS = {"x": "*", "X": "*", "\u00d7": "*", "\u2212": "-", "\u2013": "-", "\u00f7": "/"}
 _SIGN = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]")
+_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
 
@@ -62,7 +65,7 @@ def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]
     return steps
 
 
-def corrupt(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
+def corrupt_solution(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
     """A wrong version of a right solution that ends in '#### answer'.
 
     Tried at random until the answer is wrong and every number plausible (positive; in the first tries also
@@ -130,47 +133,25 @@ def _agrees(tokens: Sequence[Token], shown: str) -> bool:
 
 
 def _value(tokens: Sequence[Token]) -> Fraction | None:
-    """What the expression comes to, exactly; None if it is not well formed or divides by zero."""
-    items: list[Fraction | str] = [token.value for token in tokens] + [""]
-    at = 0
+    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads it,
+    with the place of each number in its stead; the tree is walked, nothing evaluated."""
+    numbers = [token.value for token in tokens]
+    shown = (str(i) if isinstance(value, Fraction) else value for i, value in enumerate(numbers))
 
-    def factor() -> Fraction:
-        nonlocal at
-        item = items[at]
-        at += 1
-        if isinstance(item, Fraction):
-            return item
-        if item == "-":
-            return -factor()
-        if item != "(":
-            raise ValueError(item)
-        result = terms()
-        if items[at] != ")":
-            raise ValueError(items[at])
-        at += 1
-        return result
-
-    def factors() -> Fraction:
-        nonlocal at
-        result = factor()
-        while (operator := items[at]) in ("*", "/"):
-            at += 1
-            result = result * factor() if operator == "*" else result / factor()
-        return result
-
-    def terms() -> Fraction:
-        nonlocal at
-        result = factors()
-        while (operator := items[at]) in ("+", "-"):
-            at += 1
-            result = result + factors() if operator == "+" else result - factors()
-        return result
+    def walk(node: ast.expr) -> Fraction:
+        match node:
+            case ast.Constant(value=place):
+                return numbers[place]
+            case ast.UnaryOp(op=ast.USub(), operand=of):
+                return -walk(of)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+                return _OPERATIONS[type(op)](walk(left), walk(right))
+        raise ValueError(node)
 
     try:
-        result = terms()
-    except (ValueError, IndexError, ZeroDivisionError):
+        return walk(ast.parse(" ".join(shown), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError):
         return None
-    return result if at == len(items) - 1 else None
 
 
 def _mistake(
@@ -201,9 +182,9 @@ def _mistake(
         new = _near(text[slice(*span)], rng)
         tokens[place] = Token(number(new), span)
     else:
-        operator = str(rng.choice(list(_SWAPS[value])))
-        new = "x" if operator == "*" and re.search(r"\d x ", text) else operator
-        tokens[place] = Token(operator, span)
+        sign = str(rng.choice(list(_SWAPS[value])))
+        new = "x" if sign == "*" and re.search(r"\d x ", text) else sign
+        tokens[place] = Token(sign, span)
     return tuple(tokens), {span: new}, Fraction(0)
 
 
