@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from boostlib.learners import Sampling, tiny
+from boostlib.learners import Sampling, lm, tiny
 from boostlib.learners import engine as sampling
-from boostlib.learners.engine import Engine, draw, uniforms
+from boostlib.learners.drawing import draw, uniforms
+from boostlib.learners.engine import Engine
 from boostlib.learners.lm import LMLearner
 
 torch.set_num_threads(1)
@@ -36,7 +37,7 @@ def small(family="llama", tie=True, seed=3, **shape):
 
 
 def greedy_by_generate(learner, prompt, n):
-    ids = torch.tensor(learner._ids([prompt]))
+    ids = torch.tensor(learner.tokens.ids([prompt]))
     out = learner.model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, do_sample=False, pad_token_id=0
     )
@@ -45,9 +46,9 @@ def greedy_by_generate(learner, prompt, n):
 
 def tokens(learner, prompts, k=1, keys=None, temperature=0.0, n=24, prefix="", slots=16):
     keys = keys or KEYS[: len(prompts)]
-    ids, shared = learner._ids(prompts), learner._ids([prefix])[0] if prefix else []
+    ids, shared = learner.tokens.ids(prompts), learner.tokens.ids([prefix])[0] if prefix else []
     engine = Engine(learner.model, slots)
-    out = engine.sample(ids, k, keys, temperature, n, shared, lambda t: t[-1] == 1)
+    out = engine.sample(ids, k, keys, Sampling(temperature, n), shared, lambda t: t[-1] == 1)
     return [[s.tokens for s in group] for group in out]
 
 
@@ -64,7 +65,7 @@ def test_greedy_equals_generate(family, tie, prefix):
 def test_sampled_tokens_follow_the_softmax():
     learner, prompt, k = small(seed=5), "12+3=", 4000
     samples = tokens(learner, [prompt], k=k, temperature=0.7, n=2, prefix="7=7;", slots=512)[0]
-    ids = torch.tensor(learner._ids(["7=7;" + prompt]))
+    ids = torch.tensor(learner.tokens.ids(["7=7;" + prompt]))
     with torch.inference_mode():
         first = (learner.model(ids).logits[0, -1].double() / 0.7).softmax(-1).numpy()
     seen = np.bincount([s[0] for s in samples], minlength=len(first))
@@ -125,14 +126,36 @@ def test_draw_agrees_over_blocks_of_a_large_vocabulary():
     assert draw(logits.clone(), u, 1.0).tolist() == (p <= u[:, None]).sum(-1).tolist()
 
 
+def test_top_p_keeps_the_likeliest_tokens_and_their_ratios():
+    p = torch.tensor([0.1, 0.4, 0.3, 0.15, 0.05])
+    n = 20_000
+    drawn = draw(p.log().repeat(n, 1), torch.rand(n, generator=torch.Generator().manual_seed(0)), 1.0, top_p=0.7)
+    share = np.bincount(drawn, minlength=5) / n
+    assert share == pytest.approx([0, 4 / 7, 3 / 7, 0, 0], abs=0.02)
+    drawn = draw(p.log().repeat(n, 1), torch.rand(n, generator=torch.Generator().manual_seed(0)), 1.0, top_p=0.71)
+    assert set(drawn.tolist()) == {1, 2, 3}
+    assert draw(p.log()[None], torch.tensor([0.999]), 1.0, top_p=1e-6).tolist() == [1]
+
+
+def test_top_p_reaches_both_samplers(monkeypatch):
+    asked = dict(keys=KEYS[:2], sampling=Sampling(max_new_tokens=12, top_p=1e-9))
+    greedy = dict(keys=KEYS[:2], sampling=Sampling(temperature=0.0, max_new_tokens=12))
+    for drives in (True, False):
+        monkeypatch.setattr(lm, "drives", lambda _, drives=drives: drives)
+        learner = small()
+        assert learner.sample(PROMPTS[:2], 2, **asked) == learner.sample(PROMPTS[:2], 2, **greedy)
+    with pytest.raises(ValueError, match="top_p"):
+        Sampling(top_p=0.0)
+
+
 def test_uniforms_depend_on_key_and_sample_alone():
     assert np.array_equal(uniforms((1, 2), 3, 5), uniforms((1, 2), 3, 9)[:5])
     assert not np.array_equal(uniforms((1, 2), 3, 5), uniforms((1, 3), 2, 5))
 
 
 def test_too_long_a_text_is_refused():
-    with pytest.raises(ValueError, match="256 positions"):
-        tokens(small(), ["1+1="], n=400)
+    with pytest.raises(ValueError, match="prompt 1 and its response may take 259 tokens, the model has 256 positions"):
+        small().sample(["1=", "1+1+1="], 1, keys=[(0,), (1,)], sampling=Sampling(max_new_tokens=250, prefix="1+1"))
 
 
 def test_progress_adds_up():

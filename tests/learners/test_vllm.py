@@ -81,7 +81,7 @@ def test_prompts_options_and_seeds_reach_the_child(notes):
     assert [r.finished for group in out for r in group] == [bool(s % 2) for s in seeds]
     assert {(r.text, r.tokens) for group in out for r in group} == {(learner.tokenizer.decode([5, 6]), 3)}
     assert sent[0][1] | {"seed": 0} == {
-        "temperature": 0.5, "max_tokens": 7, "stop": [";"], "stop_token_ids": [1], "seed": 0
+        "temperature": 0.5, "top_p": 1.0, "max_tokens": 7, "stop": [";"], "stop_token_ids": [1], "seed": 0
     }  # fmt: skip
     assert seen == [(6, 18)]
     assert learner.sample(prompts[::-1], 3, keys=keys[::-1], **options) == out[::-1], (
