@@ -43,7 +43,7 @@ _ALLOWED = """
     accept4:288:242 signalfd4:289:74 eventfd2:290:19 epoll_create1:291:20 dup3:292:24 pipe2:293:59 preadv:295:69
     pwritev:296:70 prlimit64:302:261 recvmmsg:299:243 sendmmsg:307:269 getcpu:309:168 renameat2:316:276
     getrandom:318:278 membarrier:324:283 copy_file_range:326:285 preadv2:327:286 pwritev2:328:287 statx:332:291
-    rseq:334:293 close_range:436:436 faccessat2:439:439 uname:63:160
+    rseq:334:293 close_range:436:436 landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446 faccessat2:439:439 uname:63:160
 """
 _TABLE = {name: tuple(map(int, numbers)) for name, *numbers in (word.split(":") for word in _ALLOWED.split())}
 CLONE, _CLONE3, _SOCKET, _SOCKETPAIR, _FCNTL, _IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25), (16, 29)

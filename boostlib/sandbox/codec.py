@@ -57,7 +57,8 @@ def _refill_array(value: array.array, parts: list) -> None:
 
 def _refill_dict(value: dict, parts: list) -> None:
     value.clear()
-    value.update(zip(parts[::2], parts[1::2], strict=True))
+    for key, item in zip(parts[::2], parts[1::2], strict=True):  # a Counter's update counts
+        value[key] = item
 
 
 _deque = collections.deque.__iter__
