@@ -49,7 +49,7 @@ _TABLE = {name: tuple(map(int, numbers)) for name, *numbers in (word.split(":") 
 CLONE, _CLONE3, _SOCKET, _SOCKETPAIR, _FCNTL, _IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25), (16, 29)
 _SETUP = ((165, 40), (126, 91))  # mount, capset: what the helper's children need before the second filter, for a check
 # Where no PID namespace hides other processes a candidate signals none, and names no socket.
-_OUTSIDE = "kill tkill tgkill rt_sigqueueinfo prlimit64 connect bind sendto".split()
+_OUTSIDE = "kill tkill tgkill rt_sigqueueinfo prlimit64 connect bind".split()
 _COMMANDS = (0, 1, 2, 3, 4, 1030, 1032)  # fcntl: copies, flags, size of a pipe
 _REQUESTS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # ioctl: is it a terminal, bytes to read, flags
 _NAMESPACES = 0x7E020000
