@@ -265,8 +265,8 @@ def main() -> None:
     os.environ.clear()
     sys.argv[:] = [""]
     try:
-        rehearse()
         place = prepare(level)
+        rehearse()  # not before: a process with threads gets no user namespace
     except Exception as e:
         control.send(json.dumps(["refused", said(e), getattr(e, "errno", 0)]).encode())
         return
