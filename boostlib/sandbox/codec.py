@@ -1,7 +1,7 @@
 """Plain data across a process border: JSON of a flat table, read into exact builtin types and nothing else.
 
 An atom (None, bool, small int, float, str) is written as it is; everything else as [number], the number of its
-row; a row is [kind, *content]. So depth does not matter, and what is one object twice arrives as one. A subclass
+row; a row is [kind, *parts]. So depth does not matter, and what is one object twice arrives as one. A subclass
 of a plain type travels as its plain content: no method of the program's reaches the judge.
 
 Not covered: what a message means; what stands for an object that is no plain data (candidate, judge).
@@ -9,19 +9,19 @@ Not covered: what a message means; what stands for an object that is no plain da
 
 from __future__ import annotations
 
-import array
 import builtins
-import collections
 import datetime
-import decimal
-import fractions
 import importlib
 import json
 import operator
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from itertools import chain
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ class NotData(Exception):
 
 class Kind(NamedTuple):
     """``parts``: the content of a value; ``make``: a value of its content. Of what can change in place, ``make``
-    takes the first ``head`` parts alone and ``fill`` puts in the rest."""
+    takes the first ``head`` parts alone and ``fill`` puts the rest in, in place of what was there."""
 
     name: str
     parts: Callable[[object], Iterable]
@@ -46,39 +46,18 @@ class Kind(NamedTuple):
     head: int = 0
 
 
-def _refill(value: object, parts: list) -> None:
-    value.clear()
-    value.update(parts) if isinstance(value, set) else value.extend(parts)
-
-
-def _refill_array(value: array.array, parts: list) -> None:
-    value[:] = array.array(value.typecode, parts)
-
-
-def _refill_dict(value: dict, parts: list) -> None:
+def _fill_dict(value: dict, parts: list) -> None:
     value.clear()
     for key, item in zip(parts[::2], parts[1::2], strict=True):  # a Counter's update counts
         value[key] = item
 
 
-_deque = collections.deque.__iter__
-
-
 def _pairs(value: dict) -> Iterable:
-    return chain.from_iterable(dict.items(value))
+    return chain.from_iterable((OrderedDict if isinstance(value, OrderedDict) else dict).items(value))
 
 
-def _userdict(data: dict) -> collections.UserDict:
-    value = collections.UserDict()
-    value.data = data
-    return value
-
-
-def _type(name: str) -> object:
-    found = getattr(builtins, name)
-    if not isinstance(found, _NAMED):
-        raise NotData(f"{name} is no type")
-    return found
+def _dict(*parts: object) -> dict:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _fields(of: type, names: str) -> Callable:
@@ -87,87 +66,84 @@ def _fields(of: type, names: str) -> Callable:
     return lambda value: [get(value) for get in getters]
 
 
+def _whole(of: type) -> Callable:
+    return lambda *parts: of(*map(operator.index, parts))  # a Fraction("1e999999999") would keep the judge busy
+
+
+def _userdict(data: dict) -> UserDict:
+    value = UserDict()
+    value.data = data  # filled later
+    return value
+
+
 _DATE, _TIME = "year month day", "hour minute second microsecond tzinfo"
-_index = operator.index  # a Fraction("1e999999999") would keep the judge busy
+_iter_deque, _views = deque.__iter__, ({}.keys(), {}.values(), {}.items())
 # The order matters for subclasses: the first base found is used.
 KINDS: dict[type, Kind] = {
     int: Kind("int", lambda v: [hex(int.__int__(v))], lambda text: int(text, 16)),
     float: Kind("float", lambda v: [float.__float__(v)], float),
     str: Kind("str", lambda v: [str.__str__(v)], str),
-    complex: Kind("complex", lambda v: [complex.real.__get__(v), complex.imag.__get__(v)], complex),
+    complex: Kind("complex", _fields(complex, "real imag"), complex),
     bytes: Kind("bytes", lambda v: [bytes.hex(v)], bytes.fromhex),
     tuple: Kind("tuple", tuple.__iter__, lambda *parts: parts),
     frozenset: Kind("frozenset", frozenset.__iter__, lambda *parts: frozenset(parts)),
-    list: Kind("list", list.__iter__, list, _refill),
-    set: Kind("set", set.__iter__, set, _refill),
-    collections.deque: Kind("deque", lambda v: [v.maxlen, *_deque(v)], lambda most: collections.deque(maxlen=most), _refill, 1),
-    collections.Counter: Kind("Counter", _pairs, collections.Counter, _refill_dict),
-    collections.OrderedDict: Kind(
-        "OrderedDict", lambda v: chain.from_iterable(collections.OrderedDict.items(v)), collections.OrderedDict, _refill_dict
-    ),
-    collections.defaultdict: Kind(
-        "defaultdict", lambda v: [v.default_factory, *_pairs(v)], collections.defaultdict, _refill_dict, 1
-    ),
-    dict: Kind("dict", _pairs, dict, _refill_dict),
-    bytearray: Kind(
-        "bytearray", lambda v: [bytearray.hex(v)], bytearray, lambda v, p: _refill(v, bytes.fromhex(*p))
-    ),
-    array.array: Kind("array", lambda v: [v.typecode, *array.array.tolist(v)], array.array, _refill_array, 1),
-    range: Kind("range", lambda v: [v.start, v.stop, v.step], lambda *parts: range(*map(_index, parts))),
-    slice: Kind("slice", lambda v: [v.start, v.stop, v.step], slice),
-    decimal.Decimal: Kind("Decimal", lambda v: [decimal.Decimal.__str__(v)], decimal.Decimal),
-    fractions.Fraction: Kind(
-        "Fraction", lambda v: [v._numerator, v._denominator], lambda *p: fractions.Fraction(*map(_index, p))
-    ),
+    list: Kind("list", list.__iter__, list, lambda v, p: v.__setitem__(slice(None), p)),
+    set: Kind("set", set.__iter__, set, lambda v, p: (v.clear(), v.update(p))),
+    deque: Kind("deque", lambda v: [v.maxlen, *_iter_deque(v)], lambda n: deque((), n), lambda v, p: (v.clear(), v.extend(p)), 1),
+    Counter: Kind("Counter", _pairs, Counter, _fill_dict),
+    OrderedDict: Kind("OrderedDict", _pairs, OrderedDict, _fill_dict),
+    defaultdict: Kind("defaultdict", lambda v: [v.default_factory, *_pairs(v)], defaultdict, _fill_dict, 1),
+    dict: Kind("dict", _pairs, dict, _fill_dict),
+    bytearray: Kind("bytearray", lambda v: [bytearray.hex(v)], bytearray, lambda v, p: v.__setitem__(slice(None), bytes.fromhex(*p))),
+    array: Kind("array", lambda v: [v.typecode, *array.tolist(v)], array, lambda v, p: v.__setitem__(slice(None), array(v.typecode, p)), 1),
+    range: Kind("range", _fields(range, "start stop step"), _whole(range)),
+    slice: Kind("slice", _fields(slice, "start stop step"), slice),
+    Decimal: Kind("Decimal", lambda v: [Decimal.__str__(v)], Decimal),
+    Fraction: Kind("Fraction", _fields(Fraction, "_numerator _denominator"), _whole(Fraction)),
     datetime.datetime: Kind("datetime", _fields(datetime.datetime, f"{_DATE} {_TIME}"), datetime.datetime),
     datetime.date: Kind("date", _fields(datetime.date, _DATE), datetime.date),
     datetime.time: Kind("time", _fields(datetime.time, _TIME), datetime.time),
-    datetime.timedelta: Kind(
-        "timedelta", _fields(datetime.timedelta, "days seconds microseconds"), datetime.timedelta
-    ),
+    datetime.timedelta: Kind("timedelta", _fields(datetime.timedelta, "days seconds microseconds"), datetime.timedelta),
     datetime.timezone: Kind("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
     memoryview: Kind("memoryview", lambda v: [v.tobytes()], memoryview),
-    collections.ChainMap: Kind("ChainMap", lambda v: v.maps, collections.ChainMap),
-    collections.UserDict: Kind("UserDict", lambda v: [v.data], _userdict),
-    type({}.keys()): Kind("keys", iter, lambda *parts: dict.fromkeys(parts).keys()),
-    type({}.values()): Kind("values", iter, lambda *parts: dict(enumerate(parts)).values()),
-    type({}.items()): Kind("items", chain.from_iterable, lambda *p: dict(zip(p[::2], p[1::2], strict=True)).items()),
-}
-_BY_NAME = {kind.name: kind for kind in KINDS.values()} | {"type": Kind("type", iter, _type)}
+    ChainMap: Kind("ChainMap", lambda v: v.maps, ChainMap),
+    UserDict: Kind("UserDict", lambda v: [v.data], _userdict),
+    type(_views[0]): Kind("keys", iter, lambda *parts: dict.fromkeys(parts).keys()),
+    type(_views[1]): Kind("values", iter, lambda *parts: dict(enumerate(parts)).values()),
+    type(_views[2]): Kind("items", chain.from_iterable, lambda *parts: _dict(*parts).items()),
+}  # fmt: skip
+_BY_NAME = {kind.name: kind for kind in KINDS.values()} | {"type": Kind("type", iter, lambda name: _NAMED[name])}
 _BY_TEXT = ("pathlib.PurePosixPath", "ipaddress.IPv4Address", "ipaddress.IPv6Address", "uuid.UUID")
-_NAMED = (type, type(...), type(NotImplemented))
-_TYPES = {value: name for name, value in vars(builtins).items() if isinstance(value, _NAMED)}
+_NAMED = {name: v for name, v in vars(builtins).items() if isinstance(v, type) or name in ("Ellipsis", "NotImplemented")}
+_NAMES = {value: name for name, value in _NAMED.items()}
 
 
 class Writer:
-    """Rows of what `ref` was asked for. ``known``: objects that have their rows already, in order; ``opaque``
-    writes the row of what is not plain data."""
+    """Rows of what `ref` was asked for. ``known``: objects that have the first rows; ``opaque`` writes the row of what
+    is not plain data."""
 
     def __init__(self, opaque: Callable[[object], list], known: Iterable = ()):
-        self.values = list(known)
+        self.values, self.opaque = list(known), opaque
         self.numbers = {id(value): n for n, value in enumerate(self.values)}
-        self.opaque = opaque
 
     def ref(self, value: object) -> object:
         kind = type(value)
         if kind in _ATOMS or (kind is int and -_SMALL < value < _SMALL):
             return value
-        number = self.numbers.get(id(value))
-        if number is None:
-            number = self.numbers[id(value)] = len(self.values)
+        number = self.numbers.setdefault(id(value), len(self.values))
+        if number == len(self.values):
             self.values.append(value)  # so that it lives, and its id is its own
         return [number]
 
     def rows(self) -> list[list]:
-        """All rows; those of parts are added while this goes on."""
-        return [self.row(value) for value in self.values]
+        return [self.row(value) for value in self.values]  # which grows meanwhile, by parts
 
     def row(self, value: object) -> list:
         of = type(value)
         kind = KINDS.get(of) or next((KINDS[base] for base in of.__mro__ if base in KINDS), None)
         if kind is None:
-            if isinstance(value, _NAMED) and value in _TYPES:
-                return ["type", _TYPES[value]]
+            if isinstance(value, type) or value is ... or value is NotImplemented:
+                return ["type", _NAMES[value]] if value in _NAMES else self.opaque(value)
             name = f"{of.__module__}.{of.__qualname__}"
             return [name, str(value)] if name in _BY_TEXT else self.opaque(value)
         parts = list(kind.parts(value))
@@ -177,49 +153,42 @@ class Writer:
         return [kind.name, *map(self.ref, parts)]
 
 
-def read(rows: list, refs: list, opaque: Callable[[str, list], object], own: list = []) -> list:  # noqa: B006
-    """The values that ``refs`` stand for, which are atoms or [number of a row]. ``own``: the objects of the first
-    rows; where such a row is not None, the object has changed and is changed here. ``opaque`` makes what the
-    rows of other kinds stand for. Raises NotData."""
+def read(rows: list, refs: list, opaque: Callable[[str, list], object], own: Sequence = ()) -> list:
+    """The values that ``refs`` stand for. ``own``: the objects of the first rows; where such a row is not None, the
+    object has changed and is changed here. ``opaque`` makes what a row of no kind stands for. Raises NotData."""
     try:
-        return _read(rows, refs, opaque, own)
-    except NotData:
-        raise
+        values = [*own, *[None] * (len(rows) - len(own))]
+        late = [(KINDS.get(type(value)), value, row) for value, row in zip(own, rows, strict=False) if row is not None]
+        unmade = set(range(len(own), len(rows)))
+
+        def get(ref: object) -> object:
+            if type(ref) is not list:
+                if type(ref) not in _READ_ATOMS:
+                    raise NotData("no reference")
+                return ref
+            (number,) = ref
+            if number in unmade:
+                unmade.discard(number)
+                name, *parts = rows[number]
+                kind = _BY_NAME.get(name)
+                if kind is None:
+                    values[number] = _by_text(name, *parts) if name in _BY_TEXT else opaque(name, parts)
+                elif kind.fill:
+                    values[number] = kind.make(*map(get, parts[: kind.head]))
+                    late.append((kind, values[number], rows[number]))
+                else:
+                    values[number] = kind.make(*map(get, parts))
+            return values[number]
+
+        for number in list(unmade):
+            get([number])
+        for kind, value, row in late:  # what can change in place may hold itself: filled when all is made
+            if kind and kind.fill and kind.name == row[0]:
+                parts = row[1 + kind.head :]
+                kind.fill(value, parts if _READ_ATOMS.issuperset(map(type, parts)) else list(map(get, parts)))
+        return list(map(get, refs))
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError) as e:
         raise NotData(f"malformed ({type(e).__name__})") from None
-
-
-def _read(rows: list, refs: list, opaque: Callable[[str, list], object], own: list) -> list:
-    values = [*own, *[None] * (len(rows) - len(own))]
-    unmade = set(range(len(own), len(rows)))
-    late = [(KINDS.get(type(value)), value, rows[n]) for n, value in enumerate(own) if rows[n] is not None]
-
-    def get(ref: object) -> object:
-        if type(ref) is not list:
-            if type(ref) not in _READ_ATOMS:
-                raise NotData("no reference")
-            return ref
-        (number,) = ref
-        if number in unmade:
-            unmade.discard(number)
-            name, *parts = rows[number]
-            kind = _BY_NAME.get(name)
-            if kind is None:
-                values[number] = _by_text(name, *parts) if name in _BY_TEXT else opaque(name, parts)
-            elif kind.fill:
-                values[number] = kind.make(*map(get, parts[: kind.head]))
-                late.append((kind, values[number], rows[number]))
-            else:
-                values[number] = kind.make(*map(get, parts))
-        return values[number]
-
-    for number in range(len(own), len(rows)):
-        get([number])
-    for kind, value, row in late:  # what can change in place may hold itself: filled when all is made
-        if kind and kind.fill and kind.name == row[0]:
-            parts = row[1 + kind.head :]
-            kind.fill(value, parts if _READ_ATOMS.issuperset(map(type, parts)) else list(map(get, parts)))
-    return list(map(get, refs))
 
 
 def _by_text(name: str, text: str) -> object:

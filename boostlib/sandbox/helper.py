@@ -10,7 +10,6 @@ Not covered: the verdict (pool, candidate, judge), starting and restarting helpe
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
@@ -41,110 +40,39 @@ WARM = (
 ZONES = "/usr/share/zoneinfo"
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """What is the same for all candidates. ``folder`` is the only writable one (below level kernel: for each a new
-    one in it); the rest are ids and open descriptors."""
-
-    level: str
-    uid: int
-    gid: int
-    proc: int  # /proc, -1 below level kernel
-    null: int  # /dev/null
-    readable: list[int]  # the standard library's directories
-    limits: list[tuple[int, int]]  # resource, most
-    folder: str
-    memory: str  # what bounds it, in words
-
-
-def prepare(level: str) -> Place:
-    """Take this process to ``level``. Raises OSError for the step that the machine refused."""
-    library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-    readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
-    null = os.open("/dev/null", os.O_RDWR)
-    proc, folder, group = -1, tempfile.gettempdir(), ""
-    root = os.getuid() == 0 and kernel.may_be_nobody()
-    if level == "kernel":
-        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-        folder = next(f for f in ("/tmp", "/var/tmp", "/work") if not any(p.startswith(f + "/") for p in library))
-        new = kernel.NEWNS | kernel.NEWPID | kernel.WARM
-        uid, gid = os.getuid(), os.getgid()
-        if root:
-            kernel.unshare(new, "unshare mount, pid, net, ipc, uts as root")
-        else:
-            kernel.unshare(new | kernel.NEWUSER, "unshare user, mount, pid, net, ipc, uts")
-            kernel.map_user(proc, uid, gid)
-        group = kernel.memory_group(kernel.TOTAL)
-        become_first(group)
-        kernel.write("self/oom_score_adj", "1000", proc)  # should memory run out, nothing of the user's goes first
-        socket.sethostname("sandbox")
-        kernel.jail(library + [ZONES] * os.path.isdir(ZONES), folder)
-    if level != "none":
-        if root:
-            kernel.drop_user()
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    if level == "process":
-        kernel.drop_rights()
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-        if not all(os.access(path, os.R_OK | os.X_OK) for path in library):  # below a home that is closed to nobody
-            sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path for path, fd in zip(library, readable, strict=True) if p.startswith(path)]  # fmt: skip
-    if level != "none":
-        kernel.seccomp("helper")
-    each = f"{kernel.SPACE >> 20} MiB a process" + f", {kernel.TASKS} processes" * (level == "kernel")
-    memory = f"{kernel.TOTAL >> 20} MiB in all, by control group" if group else each
-    return Place(
-        level, os.getuid(), os.getgid(), proc, null, readable, kernel.limits(level == "kernel"), folder, memory
-    )
-
-
-def become_first(group: str) -> None:
-    """Fork; the child is the first process of the new PID namespace and goes on, the parent lends it its life."""
-    pid = os.fork()
-    if pid:
-        os.closerange(0, 1 << 16)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        kernel.leave_group(group)
-        os._exit(code & 0xFF)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if group:
-        kernel.write(f"{group}/cgroup.procs", "0")
-
-
-def rehearse() -> None:
-    """Run checks in here, on a harmless program: the interpreter specialises its code now rather than in every child
-    (2 ms a check)."""
-    modules = dict(sys.modules)
-    program, tests = "def f(x, y=1):\n    return [x, y]\n", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)})"]
-    asked = {"functions": ["f"], "classes": [], "modules": {}, "imports": ""}
-    for _ in range(20):
-        candidate.together({}, program, "", tests)
-        ours, theirs = socket.socketpair()
-        thread = threading.Thread(target=_quietly, args=(candidate.Apart(theirs, {}), program))
-        thread.start()
-        candidate.codec.send(theirs, "ready")
-        judge.run(judge.Judge(ours, 60), program, "", tests, asked)
-        ours.close()
-        thread.join()
-        theirs.close()
-    sys.modules.update(modules)
-
-
-def _quietly(apart: candidate.Apart, program: str) -> None:
-    try:
-        candidate.codec.receive(apart.sock)
-        apart.serve(program, "")
-    except (EOFError, OSError):
-        pass
-
-
 class Helper:
-    """What runs now: the processes forked since the last "end", and the folder of each candidate."""
+    """Takes this process to ``level``, then starts and ends others. Raises OSError for the step that is refused."""
 
-    def __init__(self, control: socket.socket, place: Place):
-        self.control, self.place = control, place
-        self.children: list[int] = []
-        self.folders: list[str] = []
+    def __init__(self, control: socket.socket, level: str):
+        self.control, self.level = control, level
+        self.children: list[int] = []  # since the last "end"
+        self.folders: list[str] = []  # below level kernel, one a candidate
         self.refused = ""
+        library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+        self.readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.folder, group = tempfile.gettempdir(), ""  # the only one that a candidate may write to, or is made in
+        root = os.getuid() == 0 and kernel.may_be_nobody()
+        if level == "kernel":
+            self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+            self.folder = next(f for f in ("/tmp", "/var/tmp") if not any(p.startswith(f + "/") for p in library))
+            group = kernel.leave_host(self.proc, root)
+            kernel.jail(library + [ZONES] * os.path.isdir(ZONES), self.folder)
+        if level != "none":
+            if root:
+                kernel.become_nobody()
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        if level == "process":
+            kernel.drop_rights()
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+            if not all(os.access(path, os.X_OK) for path in library):  # below a home that is closed to nobody
+                for path, fd in zip(library, self.readable, strict=True):
+                    sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path]
+        if level != "none":
+            kernel.seccomp("helper")
+        self.limits = kernel.limits(level == "kernel")
+        each = f"{kernel.SPACE >> 20} MiB a process" + f", {kernel.TASKS} processes" * (level == "kernel")
+        self.memory = f"{kernel.TOTAL >> 20} MiB in all, by control group" if group else each
 
     def serve(self) -> None:
         while True:
@@ -158,23 +86,21 @@ class Helper:
                 elif what == "judge":
                     self.judge(*fds)
                 else:
-                    self.control.send(json.dumps([self.end(), self.refused]).encode())
-                    self.refused = ""
+                    codes, refused, self.refused = self.end(), self.refused, ""
+                    self.control.send(json.dumps([codes, refused]).encode())
             except OSError as e:  # no more processes, memory or namespaces
-                self.refused = f"{said(e)}"
+                self.refused = said(e)
             for fd in fds:
                 os.close(fd)
 
     def program(self, channel: int, seconds: float) -> None:
         """A candidate that waits for its program on ``channel``."""
-        folder = self.place.folder
-        if self.place.level != "kernel":
-            folder = tempfile.mkdtemp(prefix="boostlib-", dir=folder)
-            self.folders.append(folder)
+        if self.level != "kernel":
+            self.folders.append(tempfile.mkdtemp(prefix="boostlib-", dir=self.folder))
         pid = self.fork()
         if pid == 0:
             try:
-                self.confine(channel, folder, seconds)
+                self.confine(channel, self.folders[-1] if self.folders else self.folder, seconds)
                 candidate.main(socket.socket(fileno=3))
             finally:
                 os._exit(1)
@@ -191,38 +117,34 @@ class Helper:
         self.children.append(pid)
 
     def fork(self) -> int:
-        if self.place.level != "kernel":
-            return os.fork()
-        for _ in range(100):
+        for attempt in range(100):
             try:
-                return kernel.fork_into(kernel.OWN)
+                return kernel.fork_into(kernel.OWN) if self.level == "kernel" else os.fork()
             except OSError as e:  # namespaces of earlier checks are still being taken down
-                if e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
+                if attempt == 99 or e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
                     raise
                 time.sleep(0.02)
-        return kernel.fork_into(kernel.OWN)
 
     def confine(self, channel: int, folder: str, seconds: float) -> None:
         """Everything a candidate may not do, given up here, before its program is even known."""
-        place = self.place
         os.setsid()  # or a signal to its process group would reach the helper
-        if place.level == "kernel":
-            kernel.map_user(place.proc, place.uid, place.gid)
+        if self.level == "kernel":
+            kernel.map_user(self.proc, kernel.NOBODY, kernel.NOBODY)
             kernel.mount("tmp", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, kernel.SMALL)
             kernel.drop_rights()
             kernel.seccomp("check")
         os.chdir(folder)
-        if place.level == "process":
+        if self.level == "process":
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            kernel.landlock(place.readable, folder)
+            kernel.landlock(self.readable, folder)
         os.dup2(channel, 3)
         for fd in (0, 1, 2):
-            os.dup2(place.null, fd)
-        kept = place.readable if place.level == "process" and not os.path.isabs(sys.path[0]) else []
-        os.closerange(4, 1 << 20) if not kept else None
-        for which, value in (*place.limits, (resource.RLIMIT_CPU, int(seconds) + 2)):
+            os.dup2(self.null, fd)
+        if not any(path.startswith("/proc/self/fd/") for path in sys.path):
+            os.closerange(4, 1 << 20)
+        for which, value in (*self.limits, (resource.RLIMIT_CPU, int(seconds) + 2)):
             resource.setrlimit(which, (value, value))
-        if place.level == "process":
+        if self.level == "process":
             kernel.seccomp("process")
 
     def end(self) -> list[int]:
@@ -231,13 +153,13 @@ class Helper:
         for pid in self.children:
             try:
                 os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
-                if self.place.level != "kernel":
+                if self.level != "kernel":
                     os.killpg(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.children.clear()
-        while self.place.level == "process" and (orphans := _children()):  # they are ours: we are their subreaper
+        while self.level == "process" and (orphans := _children()):  # they are ours: we are their subreaper
             for orphan in orphans:
                 os.kill(orphan, signal.SIGKILL)
                 os.waitpid(orphan, 0)
@@ -249,6 +171,23 @@ class Helper:
 def _children() -> list[int]:
     with open(f"/proc/self/task/{os.getpid()}/children") as f:
         return list(map(int, f.read().split()))
+
+
+def rehearse() -> None:
+    """Run checks in here, on a harmless program: the interpreter specialises its code now rather than in every child
+    (2 ms a check)."""
+    modules = dict(sys.modules)
+    program, tests = "def f(x, y=1):\n    return [x, y]\n", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)})"]
+    for _ in range(20):
+        candidate.together({}, program, "", tests)
+        ours, theirs = socket.socketpair()
+        thread = threading.Thread(target=candidate.Apart(theirs, {}).rehearse)
+        thread.start()
+        judge.run(judge.Judge(ours, []), program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
+        ours.close()
+        thread.join()
+        theirs.close()
+    sys.modules.update(modules)
 
 
 def said(error: BaseException) -> str:
@@ -265,15 +204,14 @@ def main() -> None:
     os.environ.clear()
     sys.argv[:] = [""]
     try:
-        place = prepare(level)
+        helper = Helper(control, level)
         rehearse()  # not before: a process with threads gets no user namespace
     except Exception as e:
         control.send(json.dumps(["refused", said(e), getattr(e, "errno", 0)]).encode())
         return
-    os.dup2(place.null, 2)
+    os.dup2(helper.null, 2)
     sys.modules["gc"].freeze()
-    helper = Helper(control, place)
-    control.send(json.dumps(["ready", place.memory]).encode())
+    control.send(json.dumps(["ready", helper.memory]).encode())
     try:
         helper.serve()
     except (EOFError, ConnectionError):

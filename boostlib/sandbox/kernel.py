@@ -7,10 +7,12 @@ Runs inside the helper, which has no boostlib and no site-packages; a refused ca
 from __future__ import annotations
 
 import ctypes
+import glob
 import os
 import platform
 import resource
 import signal
+import socket
 import struct
 import sys
 
@@ -37,10 +39,6 @@ def _call(step: str, name: str, *args: object) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), step)
     return result
-
-
-def unshare(flags: int, step: str) -> None:
-    _call(step, "unshare", flags)
 
 
 def fork_into(flags: int) -> int:
@@ -76,10 +74,10 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: b
 def map_user(proc: int, uid: int, gid: int) -> None:
     """In a new user namespace, be nobody: ``uid`` and ``gid`` are ours outside. ``proc``: a descriptor of /proc."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {uid} 1"), ("gid_map", f"{NOBODY} {gid} 1")):
-        write(f"self/{name}", text, proc)
+        _write(f"self/{name}", text, proc)
 
 
-def write(path: str, text: str, folder: int | None = None) -> None:
+def _write(path: str, text: str, folder: int | None = None) -> None:
     """The whole of a small file of the kernel's."""
     fd = os.open(path, os.O_WRONLY, dir_fd=folder)
     try:
@@ -100,24 +98,52 @@ def may_be_nobody() -> bool:
     return True
 
 
-def memory_group(most: int) -> str:
-    """A new control group below ours with room for ``most`` bytes in all: its folder, or "" where none is granted."""
+def leave_host(proc: int, root: bool) -> str:
+    """New namespaces, and in them a first process, which goes on; the parent only lends it its life. ``root``: may
+    become nobody, so it needs no user namespace for it. Returns the control group that holds it, "" for none."""
+    if root:
+        _call("unshare mount, pid, net, ipc, uts as root", "unshare", NEWNS | NEWPID | WARM)
+    else:
+        uid, gid = os.getuid(), os.getgid()
+        _call("unshare user, mount, pid, net, ipc, uts", "unshare", NEWUSER | NEWNS | NEWPID | WARM)
+        map_user(proc, uid, gid)
+    group = _memory_group()
+    os.chdir(os.path.dirname(group) or "/")  # from where the parent still comes by it, when the root is another
+    pid = os.fork()
+    if pid:
+        os.closerange(0, 1 << 16)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        _remove(os.path.basename(group))
+        os._exit(code & 0xFF)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if group:
+        _write(f"{group}/cgroup.procs", "0")
+    _write("self/oom_score_adj", "1000", proc)  # should memory run out, nothing of the user's goes first
+    socket.sethostname("sandbox")
+    return group
+
+
+def _memory_group() -> str:
+    """A new control group below ours with room for TOTAL bytes: its folder, or "" where none is granted."""
+    files = {"memory": ("/memory", "memory.limit_in_bytes"), "": ("", "memory.max")}  # version 1, version 2
     with open("/proc/self/cgroup") as f:
-        lines = [line.rstrip("\n").split(":", 2) for line in f]
-    for _, controllers, path in lines:
-        place, limit = {"memory": ("/memory", "memory.limit_in_bytes"), "": ("", "memory.max")}.get(controllers, ("", ""))
-        folder = f"/sys/fs/cgroup{place}{path.rstrip('/')}/boostlib-{os.getpid()}"
-        if limit:
-            try:
-                os.mkdir(folder)
-                write(f"{folder}/{limit}", str(most))
-                return folder
-            except OSError:
-                leave_group(folder)
+        groups = [line.rstrip("\n").split(":", 2)[1:] for line in f]
+    for place, limit, path in ((*files[c], path) for c, path in groups if c in files):
+        ours = f"/sys/fs/cgroup{place}{path.rstrip('/')}/boostlib-"
+        for left in glob.glob(f"{ours}*"):  # by a helper that was killed
+            if not os.path.exists(f"/proc/{left.removeprefix(ours)}"):
+                _remove(left)
+        folder = f"{ours}{os.getpid()}"
+        try:
+            os.mkdir(folder)
+            _write(f"{folder}/{limit}", str(TOTAL))
+            return folder
+        except OSError:
+            _remove(folder)
     return ""
 
 
-def leave_group(folder: str) -> None:
+def _remove(folder: str) -> None:
     try:
         os.rmdir(folder)
     except OSError:
@@ -153,7 +179,7 @@ def jail(readable: list[str], folder: str) -> None:
     mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
-def drop_user() -> None:
+def become_nobody() -> None:
     """Root becomes nobody for good."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
