@@ -1,28 +1,40 @@
 """Runs programs nobody has read and returns a verdict that they cannot forge: pass, fail, timeout or error.
 
     verdict = check("def f(x):\n    return 2 * x", ["assert f(2) == 4"])
-    verdict.status, verdict.reason      # "pass", ""
+    verdict.status, verdict.verified      # "pass", True
 
-A helper process (helper.py) forks, for each check, a judge and, a PID namespace deeper, the candidate. The
-candidate runs the program; the judge runs the asserts and lets only plain data in (judge.py, codec.py).
-What Linux is asked for is in kernel.py. It knows nothing of language models.
+A pass needs two verdicts that agree. *Together*: program, setup and tests in order in one namespace, as Python does
+it; but there the program could say anything. *Apart*: a judge runs setup and tests, and the program's functions are
+called in another process, with plain data. Where the tests' text asks for more than that, `verified` is False.
 
-Not covered: extraction of code from a response (tasks/mbpp), packages outside the standard library, other
-languages, protection from side channels (time, load) and from holes in the kernel.
+Who may touch what:
+  reading    the tests' text; in the user's process
+  pool       sends each text to whom it belongs; believes the judge, takes what a candidate says for a claim
+  helper     starts and ends processes; sees no text and no value
+  candidate  together: program, setup and tests. Apart: the program, arguments of its calls; no test, no expected value
+  judge      setup, tests, plain data that came back (codec); no statement of the program. New for each check
+  kernel, calls   what Linux is asked for: namespaces, a jail, limits, seccomp, Landlock; knows nothing of checks
+
+It knows nothing of language models. Not covered: code taken out of a response (tasks.programs), packages outside the
+standard library, other languages; a program that keeps what it returned and changes it later (apart, the test has a
+copy); side channels (time, load), holes in the kernel.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
+import resource
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from boostlib.sandbox.plan import plan
+from boostlib.sandbox import reading
 from boostlib.sandbox.pool import POOL, Helper, Lost, Refused
 
 LEVELS = ("kernel", "process", "none")
+LONGEST = 86_400.0  # seconds
 _log = logging.getLogger("boostlib.sandbox")
 
 
@@ -30,31 +42,46 @@ class Unavailable(RuntimeError):
     """The machine does not grant the level that was asked for; the message says what is missing."""
 
 
+class Level(str):
+    """The name of a level; ``memory`` says what bounds the memory of a check there."""
+
+    memory: str = ""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """``status``: pass, fail, timeout, or error (the sandbox failed: the program is neither right nor wrong).
-    ``reason``, of a failure: syntax, exception, wrong value, exit or timeout; ``detail``: one line on it.
-    ``passed``: tests that held, in order, before the end. ``seconds``: wall time of program and tests."""
+    ``reason``, of a failure: syntax, exception, wrong value, exit, timeout or unverified; ``detail``: one printable
+    line on it, or on why a pass is not ``verified``: both verdicts agree. ``passed``: tests that held, in order,
+    before the end. ``seconds``: wall time of program and tests together."""
 
     status: str
     reason: str = ""
     detail: str = ""
     passed: int = 0
     seconds: float = 0.0
+    verified: bool = False
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict is not a truth value; compare its status with 'pass'.")
 
 
 def check(
-    program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0, *, allow: str = "kernel"
+    program: str,
+    tests: Iterable[str],
+    setup: str = "",
+    timeout: float = 5.0,
+    *,
+    allow: str = "kernel",
+    unverified: str = "pass",
 ) -> Verdict:
     """Run ``program``, then ``setup``, then each of ``tests`` (assert statements) within ``timeout`` seconds.
 
-    ``allow`` names the least level of isolation accepted (see ``level``). Raises ValueError for tests or a
-    setup that are no Python, Unavailable where the machine grants less than ``allow``.
+    ``allow`` names the least level of isolation accepted (see ``level``); ``unverified`` what a pass that could not
+    be verified counts as, "pass" or "fail". Raises ValueError for tests or a setup that are no Python, Unavailable
+    where the machine grants less than ``allow``.
     """
-    return _run(*_request(program, tests, setup, timeout), _granted(allow))
+    return check_many([(program, tests, setup, timeout)], allow=allow, unverified=unverified)[0]
 
 
 def check_many(
@@ -63,10 +90,13 @@ def check_many(
     progress: Callable[[int], None] | bool | None = None,
     *,
     allow: str = "kernel",
+    unverified: str = "pass",
 ) -> list[Verdict]:
     """A verdict for each item, in order. An item is (program, tests), (program, tests, setup) or (program,
     tests, setup, timeout), as for ``check``. ``workers`` helpers work side by side; ``progress`` is called
     with increments, or True for a bar."""
+    if unverified not in ("pass", "fail"):
+        raise ValueError(f"unverified must be 'pass' or 'fail', not {unverified!r}.")
     work = [_request(*item) for item in items]
     granted = _granted(allow)
     bar = None
@@ -76,10 +106,18 @@ def check_many(
         bar = tqdm(total=len(work), desc="checks", unit="check")
         progress = bar.update
 
+    def run(request: tuple) -> Verdict:
+        verdict = _run(*request, granted)
+        if verdict.status == "pass" and not verdict.verified and unverified == "fail":
+            return replace(verdict, status="fail", reason="unverified")
+        return verdict
+
     done = []
     try:
+        if len(work) == 1:
+            return [run(work[0])]
         with ThreadPoolExecutor(max(1, min(workers, len(work)))) as threads:
-            for verdict in threads.map(lambda w: _run(*w, granted), work):
+            for verdict in threads.map(run, work):
                 done.append(verdict)
                 if progress:
                     progress(1)
@@ -95,18 +133,18 @@ def _request(program: str, tests: Iterable[str], setup: str = "", timeout: float
     tests = tests if isinstance(tests, str) else tuple(tests)
     if isinstance(tests, str) or not all(isinstance(test, str) for test in tests):
         raise ValueError(f"tests is a list of assert statements, each a string, not {tests!r:.80}.")
-    if not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}.")
-    return program, setup, plan(setup, tests), float(timeout)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST:
+        raise ValueError(f"timeout must be a positive number of seconds, at most {LONGEST:,.0f}, not {timeout!r}.")
+    return program, setup, tests, reading.read(setup, tests), float(timeout)
 
 
-def _run(program: str, setup: str, tests: bytes, seconds: float, granted: str) -> Verdict:
+def _run(program: str, setup: str, tests: tuple, asked: dict, seconds: float, granted: str) -> Verdict:
     try:
         helper = POOL.borrow(granted)
     except Refused as e:
-        return Verdict("error", "sandbox", f"no helper could be started: {_reads(e)}")
+        return Verdict("error", "sandbox", f"no helper could be started: {e.args[0]}")
     try:
-        status, reason, detail, passed, spent = helper.check(program, setup, tests, seconds)
+        status, reason, detail, passed, spent, verified = helper.check(program, setup, tests, asked, seconds)
     except Lost as e:
         helper.close()
         return Verdict("error", "sandbox", str(e))
@@ -114,12 +152,14 @@ def _run(program: str, setup: str, tests: bytes, seconds: float, granted: str) -
         helper.close()
         raise
     POOL.give_back(helper)
-    return Verdict(status, reason, detail, passed, spent)
+    line = "".join(c if c.isprintable() else " " for c in detail[:300])
+    return Verdict(status, reason, line, passed, spent, verified)
 
 
-def level() -> str:
-    """What this machine grants, probed once: "kernel" (namespaces: no other file, process or network is there), "process"
-    (a separate process with limits, seccomp and Landlock, but in sight of the host), or "none"."""
+def level() -> Level:
+    """What this machine grants, probed once: "kernel" (namespaces: no other file, process or network is there),
+    "process" (a separate process with limits, seccomp and Landlock, but in sight of the host), or "none". Its
+    ``memory`` says what bounds the memory of a check."""
     return _probe()[0]
 
 
@@ -134,34 +174,34 @@ def _granted(allow: str) -> str:
 
 
 @functools.cache
-def _probe() -> tuple[str, str]:
+def _probe() -> tuple[Level, str]:
     """(level, what is missing for a better one)."""
     why = ""
     for candidate in LEVELS:
         try:
             helper = Helper(candidate)
-            status, _, detail, *_ = helper.check("x = 1", "", plan("", ("assert x == 1",)), 10.0)
+            helper.check("x = 1", "", ["assert x == 1"], {"why": "a probe"}, 10.0)
         except (Refused, Lost) as e:
-            why = why or _missing(_reads(e))
+            why = why or _missing(*e.args, 0)
             continue
-        if status == "pass":
-            POOL.give_back(helper)
-            _log.info("sandbox level: %s%s", candidate, why and f" ({why})")
-            return candidate, why
-        helper.close()
-        why = why or _missing(detail)
+        POOL.give_back(helper)
+        _log.info("sandbox level: %s (%s)%s", candidate, helper.memory, why and f" ({why})")
+        found = Level(candidate)
+        found.memory = helper.memory
+        return found, why
     raise Unavailable(f"No helper process can be started on this machine. {why}")
 
 
-def _reads(error: Exception) -> str:
-    return f"{error.args[0]}: {error.args[2]}" if isinstance(error, Refused) else str(error)
-
-
-def _missing(refusal: str) -> str:
+def _missing(refusal: str, code: int, *_: object) -> str:
+    lacks = f"This machine does not grant the isolation of untrusted programs (refused: {refusal}). "
+    space = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if code == errno.ENOMEM or "Memory" in refusal or (space != resource.RLIM_INFINITY and space < 1 << 31):
+        return f"{lacks}The address space of a process is limited (ulimit -v) or memory is short: allow 2 GiB."
+    if code == errno.EAGAIN:
+        return f"{lacks}No more processes may be started (ulimit -u)."
     return (
-        f"This machine does not grant the namespaces that isolate untrusted programs (refused: {refusal}). "
-        "On Linux, allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000, and where they exist "
-        "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; in Docker, start the "
-        "container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined. "
+        f"{lacks}On Linux, allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000, and where they "
+        "exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; in Docker, "
+        "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined. "
         "On other systems, use a Linux machine or virtual machine."
     )

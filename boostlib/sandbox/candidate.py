@@ -1,16 +1,16 @@
-"""The candidate's side of a check: run the program, then do what the judge asks with its functions.
+"""The program's side of a check. This process belongs to the program from its first statement on: all that it
+sends is a claim.
 
-This process belongs to the candidate from the first statement of its program on: everything it sends is a
-claim, and nothing here is relied upon for the verdict. What it never holds: the expected values.
+It does one of two things. `together`: program, setup and tests, in order, in one namespace, as Python would.
+`Apart`: the program alone, whose functions are then called with plain data; no test, no value of the setup and no
+expected value is ever in that process.
 
-Not covered: isolation (kernel), the asserts (judge).
+Not covered: isolation (helper, kernel), the asserts of `Apart` (judge).
 """
 
 from __future__ import annotations
 
 import builtins
-import importlib
-import operator
 import os
 import random
 import socket
@@ -19,150 +19,151 @@ import types
 
 import codec
 
-_MINE = ("kernel", "codec", "candidate", "peer", "plan", "judge", "place")
-
-
-def _next(iterator: object) -> list:
-    try:
-        return [next(iterator)]
-    except StopIteration:
-        return []
-
-
-# What the judge may ask of an object it holds a handle to.
-OPERATIONS = {
-    "call": lambda f, args, kwargs: f(*args, **kwargs),
-    "getattr": getattr,
-    "setattr": setattr,
-    "next": _next,
-    "contents": lambda f, names: [f[n] for n in names],
-    **{n: getattr(operator, n) for n in ("eq", "ne", "lt", "le", "gt", "ge", "getitem", "setitem", "index")},
-    **{n: getattr(operator, n) for n in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "neg", "abs")},
-    **{f.__name__: f for f in (len, iter, str, repr, bool, int, float, isinstance)},
-}
-
-
-class Candidate:
-    """Holds the program's globals and the objects the judge has handles to."""
-
-    def __init__(self, sock: socket.socket):
-        self.sock = sock
-        self.held: list[object] = []
-        self.wanted: list[str] = []  # globals the tests read
-        self.told: dict[str, object] = {}
-        self.module = types.ModuleType("__main__")
-
-    def serve(self) -> None:
-        while True:
-            message = codec.receive(self.sock)
-            if message[0] == "run":
-                self.run(*message[1:])
-            else:
-                self.operate(message)
-
-    def serve_quietly(self) -> None:
-        """Serve until the judge is gone."""
-        try:
-            codec.send(self.sock, ["ready"])
-            self.serve()
-        except (EOFError, OSError):
-            pass
-
-    def reply(self, reply: list) -> None:
-        try:
-            codec.send(self.sock, reply)
-        except codec.NotData as e:
-            codec.send(self.sock, ["raise", "NotData", f"the value is {e}"])
-
-    @staticmethod
-    def raised(error: BaseException) -> list:
-        try:
-            text = str(error)[:200]
-        except BaseException:
-            text = ""
-        return ["raise", type(error).__name__[:80], text]
-
-    def run(self, program: str, setup: str, wanted: list[str]) -> None:
-        self.wanted = wanted
-        try:
-            self.execute(program, setup)
-            reply = ["ok", None, [], self.news()]
-        except BaseException as e:
-            reply = self.raised(e)
-        self.reply(reply)
-
-    def execute(self, program: str, setup: str) -> None:
-        sys.modules["__main__"] = self.module
-        for name in _MINE:
-            sys.modules.pop(name, None)
-        try:
-            code = compile(program, "<program>", "exec")
-        except Exception as e:  # also null bytes, lone surrogates, nesting too deep for the parser
-            raise e if isinstance(e, SyntaxError) else SyntaxError(f"{type(e).__name__}: {e}") from None
-        random.seed(0)  # forking reseeds; a verdict must be the same in every run
-        exec(code, self.module.__dict__)
-        if setup:
-            exec(compile(setup, "<setup>", "exec"), self.module.__dict__)
-
-    def news(self) -> dict:
-        """Globals the tests read that are new or have changed: ["m"] for a module, else the encoded value."""
-        found = {}
-        for name in self.wanted:
-            if name in self.module.__dict__:
-                value = self.module.__dict__[name]
-                found[name] = ["m"] if isinstance(value, types.ModuleType) else self.encode(value)
-        news = {name: data for name, data in found.items() if self.told.get(name) != data}
-        self.told |= news
-        return news
-
-    def operate(self, message: list) -> None:
-        """["op", name, arguments]: the reply has the result, every argument and every global that changed."""
-        try:
-            args = self.decode(message[2])
-            watched = args[1] if message[1] == "call" else []
-            before = [self.encode(a) for a in watched]
-            result = OPERATIONS[message[1]](*args)
-            after = [self.encode(a) for a in watched]
-            changed = [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-            reply = ["ok", self.encode(result), changed, self.news()]
-        except BaseException as e:
-            reply = self.raised(e)
-        self.reply(reply)
-
-    def encode(self, value: object) -> object:
-        return codec.encode(value, self.hold)
-
-    def hold(self, value: object) -> list:
-        for number, known in enumerate(self.held):
-            if known is value:
-                return ["h", number, type(value).__name__[:80]]
-        self.held.append(value)
-        return ["h", len(self.held) - 1, type(value).__name__[:80]]
-
-    def decode(self, data: object) -> object:
-        return codec.decode(data, self.other)
-
-    def other(self, tag: str, rest: list) -> object:
-        if tag == "h":
-            return self.held[rest[0]]
-        if tag == "x":  # a function of the standard library, by name
-            return getattr(importlib.import_module(rest[0]), rest[1])
-        return lambda *args, **kwargs: self.call_back(rest[0], args, kwargs)
-
-    def call_back(self, number: int, args: tuple, kwargs: dict) -> object:
-        """The test passed a function of its own; it runs on the judge's side."""
-        codec.send(self.sock, ["callback", number, self.encode(list(args)), self.encode(kwargs)])
-        while True:
-            message = codec.receive(self.sock)
-            if message[0] == "returned":
-                return self.decode(message[1])
-            if message[0] == "raised":
-                raise getattr(builtins, message[1], RuntimeError)(message[2])
-            self.operate(message)
-
 
 def main(sock: socket.socket) -> None:
+    """Say that this process is confined, then do what the first message asks."""
     try:
-        Candidate(sock).serve_quietly()
+        codec.send(sock, "ready")
+        what, *message = codec.receive(sock)
+        module = types.ModuleType("__main__")
+        module.__dict__.update(__builtins__=builtins, __annotations__={})
+        sys.modules["__main__"] = module
+        for name in ("kernel", "calls", "codec", "candidate", "judge"):
+            sys.modules.pop(name, None)
+        random.seed(0)  # forking reseeds; a verdict must be the same in every run
+        frame, depth = sys._getframe(), 1001
+        while frame := frame.f_back:  # the program has as deep a stack as in a fresh Python
+            depth += 1
+        sys.setrecursionlimit(depth)
+        if what == "together":
+            codec.send(sock, together(module.__dict__, *message))
+        else:
+            Apart(sock, module.__dict__).serve(*message)
+    except (EOFError, OSError):
+        pass
     finally:
         os._exit(0)
+
+
+def compiled(source: str, name: str) -> types.CodeType:
+    """As a fresh Python compiles a file: no flag of ours, asserts kept under -O."""
+    try:
+        return compile(source, name, "exec", dont_inherit=True, optimize=0)
+    except SyntaxError:
+        raise
+    except Exception as e:  # null bytes, lone surrogates, nesting too deep for the parser
+        raise SyntaxError(f"{type(e).__name__}: {e}") from None
+
+
+def together(space: dict, program: str, setup: str, tests: list[str]) -> list:
+    """[reason, detail, tests passed]; no reason where all held."""
+    passed = 0
+    try:
+        code = compiled(program, "<program>")
+    except SyntaxError as e:
+        return ["syntax", said(e), 0]
+    try:
+        exec(code, space)
+        exec(compiled(setup, "<setup>"), space)
+        for test in tests:
+            exec(compiled(test, "<test>"), space)
+            passed += 1
+    except BaseException as e:
+        return [*failure(e, passed + 1), passed]
+    return ["", "", passed]
+
+
+def failure(error: BaseException, test: int) -> list[str]:
+    """Reason and detail of what ended program or tests; an assert of the program's own is no wrong value."""
+    if isinstance(error, SystemExit):
+        return ["exit", f"the program left with {said(error)} before its tests were done"]
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    if isinstance(error, AssertionError) and frame and frame.tb_frame.f_code.co_filename in ("<test>", "<setup>"):
+        return ["wrong value", f"test {test} is false"]
+    return ["exception", said(error)]
+
+
+def said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {str(error)[:200]}"
+    except BaseException:
+        return type(error).__name__
+
+
+class Apart:
+    """The program's namespace, and the objects that the judge knows by number."""
+
+    def __init__(self, sock: socket.socket, space: dict):
+        self.sock, self.space = sock, space
+        self.held: list[object] = []
+        self.numbers: dict[int, int] = {}
+
+    def serve(self, program: str, imports: str) -> None:
+        """``imports``: the setup's import statements, which bind names for the program too."""
+        reply = self.attempt(lambda: self.load(program, imports))
+        while True:
+            try:
+                codec.send(self.sock, reply)
+            except (codec.NotData, ValueError) as e:
+                codec.send(self.sock, self.raised(e))
+            message = codec.receive(self.sock)
+            reply = self.attempt(lambda: self.call(*message))  # noqa: B023
+
+    def rehearse(self) -> None:
+        try:
+            self.serve(*codec.receive(self.sock)[1:])
+        except EOFError:
+            pass
+
+    def attempt(self, do: types.FunctionType) -> list:
+        try:
+            return do()
+        except BaseException as e:
+            return self.raised(e)
+
+    def load(self, program: str, imports: str) -> list:
+        exec(compiled(program, "<program>"), self.space)
+        exec(compiled(imports, "<setup>"), self.space)
+        return ["value", None, []]
+
+    def call(self, name: str, refs: list, keywords: dict, rows: list, kept: bool) -> list:
+        """["value", reference, rows]: the first rows are those of the arguments, None where nothing has changed.
+        ``kept``: the result stays here whatever it is."""
+        every = [*([n] for n in range(len(rows))), *refs, *keywords.values()]
+        values = codec.read(rows, every, self.given)
+        known, args = values[: len(rows)], values[len(rows) : len(rows) + len(refs)]
+        result = self.named(name)(*args, **dict(zip(keywords, values[len(rows) + len(refs) :], strict=True)))
+        writer = codec.Writer(self.opaque, known)
+        ref = writer.ref(result)
+        written = [None if row == old else row for row, old in zip(writer.rows(), rows + [None] * len(writer.values), strict=False)]  # fmt: skip
+        if kept:
+            return ["value", [len(rows)], [*written[: len(rows)], self.opaque(result)]]
+        return ["value", ref, written]
+
+    def named(self, name: str) -> object:
+        """What a name of the program's means where it is called: its own, or a builtin."""
+        found = self.space.get(name, getattr(builtins, name, self))
+        if found is self:
+            raise NameError(f"name {name!r} is not defined")
+        return found
+
+    def raised(self, error: BaseException) -> list:
+        """["raise", reference to its arguments, rows, its classes of the library, text]"""
+        classes = [[c.__module__, c.__qualname__] for c in type(error).__mro__]
+        writer = codec.Writer(self.opaque)
+        try:
+            ref, rows = writer.ref(error.args), writer.rows()
+        except BaseException:
+            ref, rows = None, []
+        return ["raise", ref, rows, classes, said(error)]
+
+    def opaque(self, value: object) -> list:
+        number = self.numbers.setdefault(id(value), len(self.held))
+        if number == len(self.held):
+            self.held.append(value)
+        return ["token", number, type(value).__name__[:80], hasattr(type(value), "__next__")]
+
+    def given(self, kind: str, parts: list) -> object:
+        return self.held[parts[0]] if kind == "token" else self.named(parts[0])

@@ -1,156 +1,199 @@
-"""Plain data across a process border: JSON of tagged arrays, decoded into exact builtin types and nothing else.
+"""Plain data across a process border: JSON of a flat table, read into exact builtin types and nothing else.
 
-The candidate's side encodes whatever its program returned; the judge's side decodes. A subclass of a plain
-type travels as its plain content, so no method of the candidate's (``__eq__``, ``__reduce__``, ``__repr__``)
-reaches the judge. An object that is not data travels as a handle: a number (see judge).
+An atom (None, bool, small int, float, str) is written as it is; everything else as [number], the number of its
+row; a row is [kind, *parts]. So depth does not matter, and what is one object twice arrives as one. A subclass
+of a plain type travels as its plain content: no method of the program's reaches the judge.
 
-Not covered: operations on handles; what a message means.
+Not covered: what a message means; what stands for an object that is no plain data (candidate, judge).
 """
 
 from __future__ import annotations
 
-import collections
+import builtins
 import datetime
-import decimal
-import fractions
+import importlib
 import json
+import operator
 import socket
 import struct
-from collections.abc import Callable
+import time
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from itertools import chain
+from typing import NamedTuple
 
-MOST = 4 << 20  # bytes of one message
-DEEPEST = 200  # levels of nesting
+MOST = 64 << 20  # bytes of one message
 _SMALL = 1 << 62
-
-_Keys, _Values, _Items = type({}.keys()), type({}.values()), type({}.items())
-_NAMES = {
-    t: t.__name__ for t in (int, float, complex, str, bytes, bool, list, tuple, set, frozenset, dict, type, object)
-}
-_TYPES = {name: t for t, name in _NAMES.items()} | {"NoneType": type(None)}
-_NAMES[type(None)] = "NoneType"
+_ATOMS = frozenset({type(None), bool, str, float})
+_READ_ATOMS = _ATOMS | {int}
 
 
 class NotData(Exception):
-    """A message is not what the codec writes, or is too large or too deep."""
+    """A message is not what this codec writes, or is too large."""
 
 
-def _pairs(d: dict, rest: Callable) -> list:
-    return [rest(x) for pair in dict.items(d) for x in pair]
+class Kind(NamedTuple):
+    """``parts``: the content of a value; ``make``: a value of its content. Of what can change in place, ``make``
+    takes the first ``head`` parts alone and ``fill`` puts the rest in, in place of what was there."""
+
+    name: str
+    parts: Callable[[object], Iterable]
+    make: Callable
+    fill: Callable[[object, list], object] | None = None
+    head: int = 0
 
 
-# Exact type -> how its content is written. Order matters for subclasses: the first base found is used.
-_WRITE: dict[type, Callable] = {
-    bool: lambda v, rest: v,
-    int: lambda v, rest: v if -_SMALL < v < _SMALL else ["i", hex(v)],
-    float: lambda v, rest: v,
-    str: lambda v, rest: v,
-    list: lambda v, rest: ["l", *map(rest, list.__iter__(v))],
-    tuple: lambda v, rest: ["t", *map(rest, tuple.__iter__(v))],
-    collections.Counter: lambda v, rest: ["C", *_pairs(v, rest)],
-    collections.OrderedDict: lambda v, rest: ["O", *_pairs(v, rest)],
-    dict: lambda v, rest: ["d", *_pairs(v, rest)],
-    set: lambda v, rest: ["s", *map(rest, set.__iter__(v))],
-    frozenset: lambda v, rest: ["z", *map(rest, frozenset.__iter__(v))],
-    collections.deque: lambda v, rest: ["q", *map(rest, collections.deque.__iter__(v))],
-    bytes: lambda v, rest: ["b", bytes.hex(v)],
-    bytearray: lambda v, rest: ["a", bytearray.hex(v)],
-    complex: lambda v, rest: ["c", v.real, v.imag],
-    range: lambda v, rest: ["r", *map(rest, (v.start, v.stop, v.step))],
-    decimal.Decimal: lambda v, rest: ["m", decimal.Decimal.__str__(v)],
-    fractions.Fraction: lambda v, rest: ["f", rest(v.numerator), rest(v.denominator)],
-    datetime.datetime: lambda v, rest: ["T", datetime.datetime.isoformat(v)],
-    datetime.date: lambda v, rest: ["D", datetime.date.isoformat(v)],
-    _Keys: lambda v, rest: ["K", *map(rest, v)],
-    _Values: lambda v, rest: ["V", *map(rest, v)],
-    _Items: lambda v, rest: ["E", *(x for pair in v for x in map(rest, pair))],
-}
-# A subclass's content as its plain base holds it, past any method it overrides.
-_PLAIN: dict[type, Callable] = {
-    int: int.__int__,
-    float: float.__float__,
-    str: str.__str__,
-    complex: lambda v: complex(complex.real.__get__(v), complex.imag.__get__(v)),
-}
+def _fill_dict(value: dict, parts: list) -> None:
+    value.clear()
+    for key, item in zip(parts[::2], parts[1::2], strict=True):  # a Counter's update counts
+        value[key] = item
 
 
-def encode(value: object, opaque: Callable[[object], list], depth: int = 0) -> object:
-    """JSON-able form of ``value``; ``opaque`` writes what is not plain data."""
-    if value is None:
-        return None
-    if depth > DEEPEST:
-        raise NotData("nested too deeply")
-    kind = type(value)
-    write = _WRITE.get(kind)
-    if write is None:
-        if kind is type and value in _NAMES:
-            return ["n", _NAMES[value]]
-        if value is Ellipsis or value is NotImplemented:
-            return ["n", repr(value)]
-        base = next((b for b in kind.__mro__[1:] if b in _WRITE), None)
-        if base is None:
-            return opaque(value)
-        write = _WRITE[base]
-        if base in _PLAIN:
-            value = _PLAIN[base](value)
-    return write(value, lambda v: encode(v, opaque, depth + 1))
+def _pairs(value: dict) -> Iterable:
+    return chain.from_iterable((OrderedDict if isinstance(value, OrderedDict) else dict).items(value))
 
 
-def _whole(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError  # Fraction("1e999999999") would keep us busy
+def _dict(*parts: object) -> dict:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _fields(of: type, names: str) -> Callable:
+    """Reads fields past any property that a subclass has in their place."""
+    getters = [getattr(of, name).__get__ for name in names.split()]
+    return lambda value: [get(value) for get in getters]
+
+
+def _whole(of: type) -> Callable:
+    return lambda *parts: of(*map(operator.index, parts))  # a Fraction("1e999999999") would keep the judge busy
+
+
+def _userdict(data: dict) -> UserDict:
+    value = UserDict()
+    value.data = data  # filled later
     return value
 
 
-def _dict(items: list) -> dict:
-    return dict(zip(items[::2], items[1::2], strict=True))
+_DATE, _TIME = "year month day", "hour minute second microsecond tzinfo"
+_iter_deque, _views = deque.__iter__, ({}.keys(), {}.values(), {}.items())
+# The order matters for subclasses: the first base found is used.
+KINDS: dict[type, Kind] = {
+    int: Kind("int", lambda v: [hex(int.__int__(v))], lambda text: int(text, 16)),
+    float: Kind("float", lambda v: [float.__float__(v)], float),
+    str: Kind("str", lambda v: [str.__str__(v)], str),
+    complex: Kind("complex", _fields(complex, "real imag"), complex),
+    bytes: Kind("bytes", lambda v: [bytes.hex(v)], bytes.fromhex),
+    tuple: Kind("tuple", tuple.__iter__, lambda *parts: parts),
+    frozenset: Kind("frozenset", frozenset.__iter__, lambda *parts: frozenset(parts)),
+    list: Kind("list", list.__iter__, list, lambda v, p: v.__setitem__(slice(None), p)),
+    set: Kind("set", set.__iter__, set, lambda v, p: (v.clear(), v.update(p))),
+    deque: Kind("deque", lambda v: [v.maxlen, *_iter_deque(v)], lambda n: deque((), n), lambda v, p: (v.clear(), v.extend(p)), 1),
+    Counter: Kind("Counter", _pairs, Counter, _fill_dict),
+    OrderedDict: Kind("OrderedDict", _pairs, OrderedDict, _fill_dict),
+    defaultdict: Kind("defaultdict", lambda v: [v.default_factory, *_pairs(v)], defaultdict, _fill_dict, 1),
+    dict: Kind("dict", _pairs, dict, _fill_dict),
+    bytearray: Kind("bytearray", lambda v: [bytearray.hex(v)], bytearray, lambda v, p: v.__setitem__(slice(None), bytes.fromhex(*p))),
+    array: Kind("array", lambda v: [v.typecode, *array.tolist(v)], array, lambda v, p: v.__setitem__(slice(None), array(v.typecode, p)), 1),
+    range: Kind("range", _fields(range, "start stop step"), _whole(range)),
+    slice: Kind("slice", _fields(slice, "start stop step"), slice),
+    Decimal: Kind("Decimal", lambda v: [Decimal.__str__(v)], Decimal),
+    Fraction: Kind("Fraction", _fields(Fraction, "_numerator _denominator"), _whole(Fraction)),
+    datetime.datetime: Kind("datetime", _fields(datetime.datetime, f"{_DATE} {_TIME}"), datetime.datetime),
+    datetime.date: Kind("date", _fields(datetime.date, _DATE), datetime.date),
+    datetime.time: Kind("time", _fields(datetime.time, _TIME), datetime.time),
+    datetime.timedelta: Kind("timedelta", _fields(datetime.timedelta, "days seconds microseconds"), datetime.timedelta),
+    datetime.timezone: Kind("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
+    memoryview: Kind("memoryview", lambda v: [v.tobytes()], memoryview),
+    ChainMap: Kind("ChainMap", lambda v: v.maps, ChainMap),
+    UserDict: Kind("UserDict", lambda v: [v.data], _userdict),
+    type(_views[0]): Kind("keys", iter, lambda *parts: dict.fromkeys(parts).keys()),
+    type(_views[1]): Kind("values", iter, lambda *parts: dict(enumerate(parts)).values()),
+    type(_views[2]): Kind("items", chain.from_iterable, lambda *parts: _dict(*parts).items()),
+}  # fmt: skip
+_BY_NAME = {kind.name: kind for kind in KINDS.values()} | {"type": Kind("type", iter, lambda name: _NAMED[name])}
+_BY_TEXT = ("pathlib.PurePosixPath", "ipaddress.IPv4Address", "ipaddress.IPv6Address", "uuid.UUID")
+_NAMED = {name: v for name, v in vars(builtins).items() if isinstance(v, type) or name in ("Ellipsis", "NotImplemented")}
+_NAMES = {value: name for name, value in _NAMED.items()}
 
 
-_READ: dict[str, Callable] = {
-    "l": list,
-    "t": tuple,
-    "C": lambda items: collections.Counter(_dict(items)),
-    "O": lambda items: collections.OrderedDict(_dict(items)),
-    "d": _dict,
-    "s": set,
-    "z": frozenset,
-    "q": collections.deque,
-    "I": iter,
-    "r": lambda items: range(*map(_whole, items)),
-    "f": lambda items: fractions.Fraction(*map(_whole, items)),
-    "K": lambda items: dict.fromkeys(items).keys(),
-    "V": lambda items: dict(enumerate(items)).values(),
-    "E": lambda items: _dict(items).items(),
-}
-_READ_TEXT: dict[str, Callable] = {  # content that is text, not values
-    "i": lambda text: int(text, 16),
-    "b": bytes.fromhex,
-    "a": bytearray.fromhex,
-    "m": decimal.Decimal,
-    "T": datetime.datetime.fromisoformat,
-    "D": datetime.date.fromisoformat,
-}
-_SINGLES = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
+class Writer:
+    """Rows of what `ref` was asked for. ``known``: objects that have the first rows; ``opaque`` writes the row of what
+    is not plain data."""
+
+    def __init__(self, opaque: Callable[[object], list], known: Iterable = ()):
+        self.values, self.opaque = list(known), opaque
+        self.numbers = {id(value): n for n, value in enumerate(self.values)}
+
+    def ref(self, value: object) -> object:
+        kind = type(value)
+        if kind in _ATOMS or (kind is int and -_SMALL < value < _SMALL):
+            return value
+        number = self.numbers.setdefault(id(value), len(self.values))
+        if number == len(self.values):
+            self.values.append(value)  # so that it lives, and its id is its own
+        return [number]
+
+    def rows(self) -> list[list]:
+        return [self.row(value) for value in self.values]  # which grows meanwhile, by parts
+
+    def row(self, value: object) -> list:
+        of = type(value)
+        kind = KINDS.get(of) or next((KINDS[base] for base in of.__mro__ if base in KINDS), None)
+        if kind is None:
+            if isinstance(value, type) or value is ... or value is NotImplemented:
+                return ["type", _NAMES[value]] if value in _NAMES else self.opaque(value)
+            name = f"{of.__module__}.{of.__qualname__}"
+            return [name, str(value)] if name in _BY_TEXT else self.opaque(value)
+        parts = list(kind.parts(value))
+        kinds = set(map(type, parts))
+        if kinds <= _ATOMS or (kinds == {int} and -_SMALL < min(parts) and max(parts) < _SMALL):
+            return [kind.name, *parts]
+        return [kind.name, *map(self.ref, parts)]
 
 
-def decode(data: object, handle: Callable[[str, list], object]) -> object:
-    """The value ``encode`` wrote; ``handle(tag, rest)`` makes what an opaque entry stands for. Raises NotData."""
-    if data is None or type(data) in (bool, int, float, str):
-        return data
-    if type(data) is not list or not data or type(data[0]) is not str:
-        raise NotData("not a tagged value")
-    tag, rest = data[0], data[1:]
+def read(rows: list, refs: list, opaque: Callable[[str, list], object], own: Sequence = ()) -> list:
+    """The values that ``refs`` stand for. ``own``: the objects of the first rows; where such a row is not None, the
+    object has changed and is changed here. ``opaque`` makes what a row of no kind stands for. Raises NotData."""
     try:
-        if tag in _READ:
-            return _READ[tag]([decode(v, handle) for v in rest])
-        if tag in _READ_TEXT and len(rest) == 1 and type(rest[0]) is str:
-            return _READ_TEXT[tag](rest[0])
-        if tag == "c" and len(rest) == 2:
-            return complex(*rest)
-        if tag == "n":
-            return _SINGLES[rest[0]] if rest[0] in _SINGLES else _TYPES[rest[0]]
-    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as e:
-        raise NotData(f"malformed {tag!r}") from e
-    return handle(tag, rest)
+        values = [*own, *[None] * (len(rows) - len(own))]
+        late = [(KINDS.get(type(value)), value, row) for value, row in zip(own, rows, strict=False) if row is not None]
+        unmade = set(range(len(own), len(rows)))
+
+        def get(ref: object) -> object:
+            if type(ref) is not list:
+                if type(ref) not in _READ_ATOMS:
+                    raise NotData("no reference")
+                return ref
+            (number,) = ref
+            if number in unmade:
+                unmade.discard(number)
+                name, *parts = rows[number]
+                kind = _BY_NAME.get(name)
+                if kind is None:
+                    values[number] = _by_text(name, *parts) if name in _BY_TEXT else opaque(name, parts)
+                elif kind.fill:
+                    values[number] = kind.make(*map(get, parts[: kind.head]))
+                    late.append((kind, values[number], rows[number]))
+                else:
+                    values[number] = kind.make(*map(get, parts))
+            return values[number]
+
+        for number in list(unmade):
+            get([number])
+        for kind, value, row in late:  # what can change in place may hold itself: filled when all is made
+            if kind and kind.fill and kind.name == row[0]:
+                parts = row[1 + kind.head :]
+                kind.fill(value, parts if _READ_ATOMS.issuperset(map(type, parts)) else list(map(get, parts)))
+        return list(map(get, refs))
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError) as e:
+        raise NotData(f"malformed ({type(e).__name__})") from None
+
+
+def _by_text(name: str, text: str) -> object:
+    module, of = name.split(".")
+    return getattr(importlib.import_module(module), of)(text)
 
 
 def send(sock: socket.socket, message: object) -> None:
@@ -158,33 +201,29 @@ def send(sock: socket.socket, message: object) -> None:
     data = json.dumps(message).encode()
     if len(data) > MOST:
         raise NotData(f"more than {MOST >> 20} MiB")
-    send_bytes(sock, data)
-
-
-def receive(sock: socket.socket) -> object:
-    """The next message. Raises EOFError when the other side is gone, NotData when it is malformed."""
-    try:
-        return json.loads(receive_bytes(sock, MOST))
-    except (ValueError, RecursionError) as e:
-        raise NotData("not JSON") from e
-
-
-def send_bytes(sock: socket.socket, data: bytes) -> None:
     sock.sendall(struct.pack("!I", len(data)) + data)
 
 
-def receive_bytes(sock: socket.socket, most: int) -> bytes:
-    (size,) = struct.unpack("!I", _exactly(sock, 4))
+def receive(sock: socket.socket, most: int = MOST, deadline: float | None = None) -> object:
+    """The next message, by ``deadline`` (time.monotonic). Raises TimeoutError, EOFError when the other side is gone,
+    NotData for what is no message."""
+    (size,) = struct.unpack("!I", _exactly(sock, 4, deadline))
     if size > most:
-        raise NotData(f"more than {most >> 20} MiB")
-    return _exactly(sock, size)
+        raise NotData(f"more than {most} bytes")
+    try:
+        return json.loads(_exactly(sock, size, deadline))
+    except (ValueError, RecursionError):
+        raise NotData("not JSON") from None
 
 
-def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = sock.recv(size) if size else b""
-    while len(data) < size:
-        part = sock.recv(min(size - len(data), 1 << 20))
-        if not part:
+def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        if deadline is not None:  # of the whole, or a slow writer would have it again for each byte
+            sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+        count = sock.recv_into(view)
+        if not count:
             raise EOFError
-        data += part
+        view = view[count:]
     return data

@@ -1,20 +1,19 @@
-"""The helper: a small clean Python (no boostlib, no torch, no site-packages) that starts and ends candidates.
+"""The helper: a small clean Python (no boostlib, no torch, no site-packages) that starts and ends processes.
 
 Started by exec with an empty environment. At level ``kernel`` it becomes nobody, the first process of a PID
-namespace, in a file system that holds Python's standard library and nothing else, and forks a judge. Then,
-for each descriptor that arrives, it forks a candidate in namespaces of its own, hands both ends to the judge,
-and when the judge is done, or its time is up, kills the candidate and all that it started. Requests go past
-it unread: what it forks has never seen a test.
+namespace, in a file system that holds Python's standard library and nothing else. Then it does what it is told:
+"program": fork a candidate in namespaces of its own; "judge": fork a judge; "end": kill all that was forked and
+what that started. What they say to each other goes past it: what it forks has never seen a test.
 
-Not covered: the verdict (judge), starting and restarting helpers (pool).
+Not covered: the verdict (pool, candidate, judge), starting and restarting helpers (pool).
 """
 
 from __future__ import annotations
 
-import dataclasses
+import errno
 import json
 import os
-import select
+import resource
 import shutil
 import signal
 import socket
@@ -23,13 +22,12 @@ import sysconfig
 import tempfile
 import threading
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import candidate  # noqa: E402
 import judge  # noqa: E402
 import kernel  # noqa: E402
-import plan  # noqa: E402
-from place import Place  # noqa: E402
 
 sys.path.pop(0)
 
@@ -39,137 +37,163 @@ WARM = (
     "hashlib heapq inspect io itertools json lzma math numbers operator queue random re statistics string struct textwrap "
     "threading time traceback typing unicodedata zlib"
 )
-GRACE = 1.0  # seconds a judge has beyond the check's timeout before it is killed too
+ZONES = "/usr/share/zoneinfo"
 
 
-def prepare(level: str) -> Place:
-    """Take this process to ``level``. Raises OSError naming the step that the machine refused."""
-    library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-    readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
-    null = os.open("/dev/null", os.O_RDWR)
-    proc, folder = -1, "/tmp"
-    uid, gid = os.getuid(), os.getgid()
-    if level == "kernel":
-        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-        if uid == 0:
-            kernel.unshare(kernel.NEWNS | kernel.NEWPID, "unshare mount, pid as root")
-        else:
-            kernel.unshare(kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID, "unshare user, mount, pid")
-            kernel.map_user(proc, uid, gid)
-        become_first()
-        kernel.first_victim(proc)
-        kernel.jail(library)
-    if level != "none":
-        kernel.drop_user()
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user would have cleared it
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        uid, gid = os.getuid(), os.getgid()
-        kernel.seccomp("helper")
-    if level == "process":
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    return Place(level, uid, gid, proc, null, readable, kernel.limits(level == "kernel"), folder)
+class Helper:
+    """Takes this process to ``level``, then starts and ends others. Raises OSError for the step that is refused."""
+
+    def __init__(self, control: socket.socket, level: str):
+        self.control, self.level = control, level
+        self.children: list[int] = []  # since the last "end"
+        self.folders: list[str] = []  # below level kernel, one a candidate
+        self.refused = ""
+        library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+        self.readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.folder, group = tempfile.gettempdir(), ""  # the only one that a candidate may write to, or is made in
+        root = os.getuid() == 0 and kernel.may_be_nobody()
+        if level == "kernel":
+            self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+            self.folder = next(f for f in ("/tmp", "/var/tmp") if not any(p.startswith(f + "/") for p in library))
+            group = kernel.leave_host(self.proc, root)
+            kernel.jail(library + [ZONES] * os.path.isdir(ZONES), self.folder)
+        if level != "none":
+            if root:
+                kernel.become_nobody()
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        if level == "process":
+            kernel.drop_rights()
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+            if not all(os.access(path, os.X_OK) for path in library):  # below a home that is closed to nobody
+                for path, fd in zip(library, self.readable, strict=True):
+                    sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path]
+        if level != "none":
+            kernel.seccomp("helper")
+        self.limits = kernel.limits(level == "kernel")
+        each = f"{kernel.SPACE >> 20} MiB a process" + f", {kernel.TASKS} processes" * (level == "kernel")
+        self.memory = f"{kernel.TOTAL >> 20} MiB in all, by control group" if group else each
+
+    def serve(self) -> None:
+        while True:
+            order, fds, _, _ = socket.recv_fds(self.control, 64, 2)
+            if not order:
+                return
+            what, *seconds = order.decode().split()
+            try:
+                if what == "program":
+                    self.program(*fds, float(*seconds))
+                elif what == "judge":
+                    self.judge(*fds)
+                else:
+                    codes, refused, self.refused = self.end(), self.refused, ""
+                    self.control.send(json.dumps([codes, refused]).encode())
+            except OSError as e:  # no more processes, memory or namespaces
+                self.refused = said(e)
+            for fd in fds:
+                os.close(fd)
+
+    def program(self, channel: int, seconds: float) -> None:
+        """A candidate that waits for its program on ``channel``."""
+        if self.level != "kernel":
+            self.folders.append(tempfile.mkdtemp(prefix="boostlib-", dir=self.folder))
+        pid = self.fork()
+        if pid == 0:
+            try:
+                self.confine(channel, self.folders[-1] if self.folders else self.folder, seconds)
+                candidate.main(socket.socket(fileno=3))
+            finally:
+                os._exit(1)
+        self.children.append(pid)
+
+    def judge(self, check: int, channel: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.control.close()  # or our end would not be missed by the user's process
+                judge.main(socket.socket(fileno=check), socket.socket(fileno=channel))
+            finally:
+                os._exit(0)
+        self.children.append(pid)
+
+    def fork(self) -> int:
+        for attempt in range(100):
+            try:
+                return kernel.fork_into(kernel.OWN) if self.level == "kernel" else os.fork()
+            except OSError as e:  # namespaces of earlier checks are still being taken down
+                if attempt == 99 or e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
+                    raise
+                time.sleep(0.02)
+
+    def confine(self, channel: int, folder: str, seconds: float) -> None:
+        """Everything a candidate may not do, given up here, before its program is even known."""
+        os.setsid()  # or a signal to its process group would reach the helper
+        if self.level == "kernel":
+            kernel.map_user(self.proc, kernel.NOBODY, kernel.NOBODY)
+            kernel.mount("tmp", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, kernel.SMALL)
+            kernel.drop_rights()
+            kernel.seccomp("check")
+        os.chdir(folder)
+        if self.level == "process":
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.landlock(self.readable, folder)
+        os.dup2(channel, 3)
+        for fd in (0, 1, 2):
+            os.dup2(self.null, fd)
+        if not any(path.startswith("/proc/self/fd/") for path in sys.path):
+            os.closerange(4, 1 << 20)
+        for which, value in (*self.limits, (resource.RLIMIT_CPU, int(seconds) + 2)):
+            resource.setrlimit(which, (value, value))
+        if self.level == "process":
+            kernel.seccomp("process")
+
+    def end(self) -> list[int]:
+        """Kill what was forked and all that it started; exit codes as `os.waitstatus_to_exitcode` has them."""
+        codes = []
+        for pid in self.children:
+            try:
+                os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
+                if self.level != "kernel":
+                    os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        self.children.clear()
+        while self.level == "process" and (orphans := _children()):  # they are ours: we are their subreaper
+            for orphan in orphans:
+                os.kill(orphan, signal.SIGKILL)
+                os.waitpid(orphan, 0)
+        while self.folders:
+            shutil.rmtree(self.folders.pop(), ignore_errors=True)
+        return codes
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as f:
+        return list(map(int, f.read().split()))
 
 
 def rehearse() -> None:
-    """Run a check in here, on a harmless program: the interpreter specialises its code now rather than in every
-    child (2 ms a check)."""
+    """Run checks in here, on a harmless program: the interpreter specialises its code now rather than in every child
+    (2 ms a check)."""
     modules = dict(sys.modules)
-    program = "def f(x, y=1):\n    return [x, y]\n"
-    tests = plan.plan("", ("assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)}) == 0"))
+    program, tests = "def f(x, y=1):\n    return [x, y]\n", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)})"]
     for _ in range(20):
+        candidate.together({}, program, "", tests)
         ours, theirs = socket.socketpair()
-        thread = threading.Thread(target=candidate.Candidate(theirs).serve_quietly)
+        thread = threading.Thread(target=candidate.Apart(theirs, {}).rehearse)
         thread.start()
-        judge.judge(judge.Peer(ours, time.monotonic() + 60), program, "", tests)
+        judge.run(judge.Judge(ours, []), program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
         ours.close()
         thread.join()
         theirs.close()
     sys.modules.update(modules)
 
 
-def become_first() -> None:
-    """Fork; the child is the first process of the new PID namespace and goes on, the parent lends it its life."""
-    pid = os.fork()
-    if pid:
-        os.closerange(0, 1 << 16)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
-
-
-def start_judge(control: socket.socket) -> tuple[int, socket.socket]:
-    """A judge forked from here, where no test has ever been: its pid and our end of its channel."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            control.close()  # or our end would not be missed by the user's process
-            ours.close()
-            judge.serve(theirs)
-        finally:
-            os._exit(0)
-    theirs.close()
-    return pid, ours
-
-
-def watch(control: socket.socket, judging: socket.socket, seconds: float) -> str:
-    """Wait for a judge: "done", "late", or "lost" if it died. Exits when the user's process is gone."""
-    poll = select.poll()
-    poll.register(judging, select.POLLIN)
-    poll.register(control, select.POLLHUP)
-    events = poll.poll((seconds + GRACE) * 1000)
-    if any(fd == control.fileno() for fd, _ in events):
-        raise EOFError
-    if not events:
-        return "late"
-    return "done" if judging.recv(16) else "lost"
-
-
-def end(pid: int, level: str, judge_pid: int) -> int:
-    """Kill a candidate and all that it started; its exit code as `os.waitstatus_to_exitcode` has it."""
-    try:
-        os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
-        if level != "kernel":
-            os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    while level == "process":  # orphans are ours: we are their subreaper
-        with open(f"/proc/self/task/{os.getpid()}/children") as f:
-            orphans = [int(p) for p in f.read().split() if int(p) != judge_pid]
-        if not orphans:
-            break
-        for orphan in orphans:
-            os.kill(orphan, signal.SIGKILL)
-            os.waitpid(orphan, 0)
-    return code
-
-
-def serve(control: socket.socket, place: Place) -> None:
-    judge_pid, judging = start_judge(control)
-    while True:
-        data, fds, _, _ = socket.recv_fds(control, 64, 1)
-        if not data:
-            return
-        if place.level != "kernel":
-            place = dataclasses.replace(place, folder=tempfile.mkdtemp(prefix="boostlib-"))
-        try:
-            pid, channel = place.spawn(float(data))
-        except OSError as e:
-            os.close(fds[0])
-            control.send(f"refused {e.filename}: {e.strerror}".encode())
-            continue
-        with channel:
-            socket.send_fds(judging, [data], [fds[0], channel.fileno()])
-        os.close(fds[0])
-        state = watch(control, judging, float(data))
-        code = end(pid, place.level, judge_pid)
-        if place.level != "kernel":
-            shutil.rmtree(place.folder, ignore_errors=True)
-        if state != "done":
-            os.kill(judge_pid, signal.SIGKILL)
-            os.waitpid(judge_pid, 0)
-            judging.close()
-            judge_pid, judging = start_judge(control)
-        control.send(f"{state} {code}".encode())
+def said(error: BaseException) -> str:
+    """The step that was refused, and how the system put it."""
+    step = getattr(error, "filename", None) or traceback.extract_tb(error.__traceback__)[-1].line
+    return f"{step}: {getattr(error, 'strerror', None) or type(error).__name__}"
 
 
 def main() -> None:
@@ -180,17 +204,20 @@ def main() -> None:
     os.environ.clear()
     sys.argv[:] = [""]
     try:
-        rehearse()
-        place = prepare(level)
-    except OSError as e:
-        control.send(json.dumps([e.filename or "?", e.errno, e.strerror]).encode())
+        helper = Helper(control, level)
+        rehearse()  # not before: a process with threads gets no user namespace
+    except Exception as e:
+        control.send(json.dumps(["refused", said(e), getattr(e, "errno", 0)]).encode())
         return
+    os.dup2(helper.null, 2)
     sys.modules["gc"].freeze()
-    control.send(b"[]")
+    control.send(json.dumps(["ready", helper.memory]).encode())
     try:
-        serve(control, place)
+        helper.serve()
     except (EOFError, ConnectionError):
-        pass  # the judge and the candidate end with this process, or soon after: their channels close
+        pass
+    finally:
+        helper.end()  # the user's process has gone
 
 
 main()

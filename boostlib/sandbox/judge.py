@@ -1,117 +1,178 @@
-"""The judge: runs the asserts, in a process of its own that no candidate is ever forked from.
+"""The judge of the verdict `apart`: runs setup and tests in a process of its own, which no program ever enters.
 
-A test is ordinary Python, executed here, where no statement of the candidate's ever runs. The names the
-program defined are stand-ins (peer), so the comparison and the expected value stay on this side. No assert
-needs to run beside the candidate, hence no secret (nonce) has to be kept from it.
+A name of the program's is a function here; calling it sends plain data to the process that holds the program and
+brings plain data back. What is no plain data stays there: a `Token` stands for it, equal to nothing, good for
+being passed back. A judge is forked for one check, so a test that changes the library changes no other verdict.
 
-Not covered: starting and ending candidates, and a judge that hangs (helper).
+Not covered: which names are the program's (reading).
 """
 
 from __future__ import annotations
 
 import builtins
 import importlib
-import marshal
 import resource
+import signal
 import socket
 import sys
-import time
+import types
 
 import codec
-from peer import Over, Peer
-from plan import HELPERS, LIBRARY
+from candidate import compiled, failure
 
 
-class Tests:
-    """The tests of one check, as `plan` made them, and the namespace they run in."""
+class Over(BaseException):
+    """The check is decided: status, reason, detail; "refused" where a test passes what is no plain data, so that this
+    verdict cannot be had. Not an Exception, so that no test catches it."""
 
-    def __init__(self, peer: Peer, plan: bytes):
-        self.peer = peer
-        setup, self.steps, self.wanted, self.shadowed = marshal.loads(plan)
-        self.space: dict[str, object] = {"__name__": "__tests__", "__builtins__": builtins}
-        self.ours: set[str] = set()
-        for code, defined in setup:
+
+class CandidateError(Exception):
+    """What the program raised, where it is an exception of its own."""
+
+
+class Token:
+    """An object of the program's, by number. Only a setup may read or set its attributes (reading)."""
+
+    __slots__ = ("_judge", "_number")
+
+    def __init__(self, judge: Judge, number: int):
+        object.__setattr__(self, "_judge", judge)
+        object.__setattr__(self, "_number", number)
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._judge.call("getattr", (self, name), {})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._judge.call("setattr", (self, name, value), {})
+
+
+class Stream(Token):
+    """An iterator of the program's: an item is fetched when it is asked for."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> object:
+        return self._judge.call("next", (self,), {})
+
+
+class Judge:
+    """The judge's end of the conversation with one candidate. ``classes``: names whose results stay with the program."""
+
+    def __init__(self, sock: socket.socket, classes: list[str]):
+        self.sock, self.classes = sock, classes
+        self.decided: Over | None = None
+        self.tokens: dict[int, Token] = {}
+        self.names: dict[types.FunctionType, str] = {}
+
+    def over(self, *verdict: str) -> Over:
+        self.decided = self.decided or Over(*verdict)
+        return self.decided
+
+    def ask(self, message: object, own: list) -> object:
+        """The value that the candidate answers with, the arguments in ``own`` changed as it says. Raises what the
+        program raised."""
+        if self.decided is not None:  # and hidden by a bare except
+            raise self.decided
+        limit = sys.getrecursionlimit()
+        try:
+            codec.send(self.sock, message)
+            if limit > 1000:  # raised by the tests: a deep reply must not end this process
+                sys.setrecursionlimit(1000)
+            match codec.receive(self.sock):
+                case ["value", ref, list(rows)] if len(rows) >= len(own):
+                    return codec.read(rows, [ref], self.given, own)[0]
+                case ["raise", ref, list(rows), list(classes), str(text)]:
+                    args = codec.read(rows, [ref], self.given)[0]
+                    error = _exception(classes, args if type(args) is tuple else (text,), text)
+                case _:
+                    raise codec.NotData("no answer")
+        except (EOFError, OSError):
+            raise self.over("fail", "exit", "") from None
+        except codec.NotData as e:
+            raise self.over("fail", "exception", f"the program's answer is {e}") from None
+        finally:
+            sys.setrecursionlimit(limit)
+        raise error
+
+    def function(self, name: str) -> types.FunctionType:
+        def call(*args: object, **kwargs: object) -> object:
+            return self.call(name, args, kwargs)
+
+        self.names[call] = name
+        return call
+
+    def call(self, name: str, args: tuple, kwargs: dict) -> object:
+        writer = codec.Writer(self.opaque)
+        refs, keywords = [writer.ref(a) for a in args], {k: writer.ref(v) for k, v in kwargs.items()}
+        return self.ask([name, refs, keywords, writer.rows(), name in self.classes], writer.values)
+
+    def opaque(self, value: object) -> list:
+        if isinstance(value, Token):
+            return ["token", value._number]
+        if type(value) is types.FunctionType and value in self.names:
+            return ["name", self.names[value]]
+        if getattr(builtins, getattr(value, "__name__", ""), None) is value:
+            return ["name", value.__name__]
+        raise self.over("refused", "", f"a test passes an object of {type(value).__name__}, which is no plain data")
+
+    def given(self, kind: str, parts: list) -> Token:
+        match kind, parts:
+            case "token", [int(number), str(), bool(iterator)]:
+                return self.tokens.setdefault(number, (Stream if iterator else Token)(self, number))
+        raise codec.NotData(f"of an unknown kind {kind!r}")
+
+
+def _exception(classes: list, args: tuple, text: str) -> BaseException:
+    """An exception of the first class that is the library's, or one that nothing but `Exception` catches."""
+    error: BaseException = CandidateError(text)
+    for module, name in classes:
+        of = getattr(sys.modules.get(module), name, None) if module in sys.stdlib_module_names else None
+        if isinstance(of, type) and issubclass(of, BaseException) and of is not Exception:
             try:
-                exec(code, self.space)
-                self.ours |= set(defined)
-            except Exception:  # then it is the candidate's after all
-                pass
-
-    def run(self, number: int) -> None:
-        code, read, dotted = self.steps[number]
-        for name in read:
-            if name not in self.ours:
-                self.space.pop(name, None)
-                self.bind(name, name in dotted)
-        before = set(self.space)
-        exec(code, self.space)
-        if self.peer.over is not None:  # a bare except must not hide that the candidate is gone
-            raise self.peer.over
-        self.ours |= set(self.space) - before
-
-    def bind(self, name: str, dotted: bool) -> None:
-        """Give a name the program defined its meaning in a test: the library's, ours, or a stand-in."""
-        if name not in self.peer.globals:
-            return
-        said = self.peer.globals[name]
-        if said == ["m"]:
-            if name in sys.stdlib_module_names:
-                self.space[name] = importlib.import_module(name)
-        elif name in LIBRARY and dotted:  # "datetime.strptime" is of the class, if that is what was imported
-            module = importlib.import_module(name)
-            self.space[name] = getattr(module, name, module)
-        elif name in HELPERS and name not in self.shadowed:
-            self.space[name] = HELPERS[name]
-        else:
-            self.space[name] = self.peer.decode(said)
+                error = of(*args)
+            except Exception:
+                continue
+        if of is not None:
+            break
+    error.__dict__["said"] = text[:300]
+    return error
 
 
-def judge(peer: Peer, program: str, setup: str, plan: bytes) -> list:
-    """status, reason, detail, tests passed."""
+def run(judge: Judge, program: str, setup: str, tests: list[str], asked: dict) -> list:
+    """[status, reason, detail, tests passed]"""
     passed = 0
     try:
-        tests = Tests(peer, plan)
-        peer.send(["run", program, setup, tests.wanted])
-        peer.ready()
-        try:
-            peer.answer()
-        except SyntaxError as e:
-            return ["fail", "syntax", getattr(e, "candidate", ""), 0]
-        for number in range(len(tests.steps)):
-            tests.run(number)
-            passed += 1
-        if time.monotonic() > peer.deadline:
-            raise Over("timeout", "timeout", "")
+        judge.ask(["apart", program, asked["imports"]], [])
+        space = {"__name__": "__main__", "__builtins__": builtins, "__annotations__": {}}
+        for name, attributes in asked["modules"].items():
+            space[name] = importlib.import_module(name)
+            if not all(hasattr(space[name], attribute) for attribute in attributes):
+                raise judge.over("refused", "", f"{name} is not the library's in the tests")
+        space |= {name: judge.function(name) for name in asked["functions"]}
+        for number, source in enumerate([setup, *tests]):
+            exec(compiled(source, "<test>" if number else "<setup>"), space)
+            if judge.decided:  # a bare except must not hide it
+                raise judge.decided
+            passed = number
         return ["pass", "", "", passed]
-    except Over as e:
-        return [*e.args, passed]
-    except AssertionError as e:
-        if not hasattr(e, "candidate"):
-            return ["fail", "wrong value", f"test {passed + 1} is false", passed]
-        return ["fail", "exception", e.candidate, passed]
-    except Exception as e:
-        return ["fail", "exception", getattr(e, "candidate", f"{type(e).__name__}: {e}")[:300], passed]
+    except BaseException as e:
+        if judge.decided:
+            return [*judge.decided.args, passed]
+        reason, detail = failure(e, passed + 1)
+        return ["fail", reason, getattr(e, "said", detail), passed]
 
 
-def one(check: socket.socket, channel: socket.socket, seconds: float) -> None:
-    """One check: the request comes, and the verdict leaves, over ``check``, which the candidate never has."""
-    program, setup, plan = marshal.loads(codec.receive_bytes(check, 1 << 30))
-    start = time.monotonic()
-    peer = Peer(channel, start + seconds)
-    verdict = judge(peer, program, setup, plan)
-    codec.send(check, [*verdict, time.monotonic() - start])
-
-
-def serve(helper: socket.socket) -> None:
-    """Checks as they come: two descriptors each, the user's process and a candidate."""
+def main(check: socket.socket, channel: socket.socket) -> None:
+    """One check: the request comes, and the verdict leaves, over ``check``, which the candidate never has. An alarm
+    ends a judge that has no time left."""
+    seconds, *request = codec.receive(check)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-    while True:
-        data, fds, _, _ = socket.recv_fds(helper, 64, 2)
-        if not data:
-            return
-        with socket.socket(fileno=fds[0]) as check, socket.socket(fileno=fds[1]) as channel:
-            try:
-                one(check, channel, float(data))
-            except (EOFError, OSError):  # the user's process has gone
-                pass
-        helper.send(b"done")
+    sys.set_int_max_str_digits(0)
+    if codec.receive(channel) == "ready":
+        codec.send(check, run(Judge(channel, request[-1]["classes"]), *request))

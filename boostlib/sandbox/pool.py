@@ -7,29 +7,30 @@ from __future__ import annotations
 
 import atexit
 import json
-import marshal
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from boostlib.sandbox import codec
 
-SPARE = 20.0  # seconds beyond timeout and grace after which a silent helper counts as lost
+SPARE = 20.0  # seconds beyond its time after which a silent helper counts as lost
+CLAIM = 4096  # bytes of what a candidate may say to this process
 
 
 class Lost(Exception):
-    """The helper died or fell silent during a check."""
+    """The helper died or fell silent during a check, or could not start a process."""
 
 
 class Refused(Exception):
-    """The machine refused a level: ``args`` are the step, errno and its text."""
+    """The machine refused a level: ``args`` are the step with its reason, and errno."""
 
 
 class Helper:
-    """One helper process; one check at a time."""
+    """One helper process; one check at a time. ``memory``: what bounds it at its level, in words."""
 
     def __init__(self, level: str):
         self.level = level
@@ -37,63 +38,114 @@ class Helper:
         path = Path(__file__).with_name("helper.py")
         # As -I, but for the hash seed: the order of a set must be the same in every run.
         command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0"},
-            cwd="/",
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
+        with theirs:
+            try:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env={"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},  # else 7 threads use up the address space
+                    cwd="/",
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            except OSError as e:
+                self.control.close()
+                raise Refused(f"start Python: {e.strerror}", e.errno) from None
         self.control.settimeout(60)
         try:
-            answer = json.loads(self.control.recv(4096) or b'["start Python", 0, "it ended at once"]')
+            answer = self.control.recv(4096)
         except OSError:
-            answer = ["start Python", 0, "no answer in 60 seconds"]
-        if answer:
+            answer = b'["refused", "start Python: no answer in 60 seconds", 0]'
+        if not answer:
+            last = self.process.stderr.read().decode(errors="replace").strip().split("\n")[-1]
+            answer = json.dumps(["refused", f"start Python: {last or 'it ended at once'}", 0])
+        self.process.stderr.close()
+        state, *said = json.loads(answer)
+        if state != "ready":
             self.close()
-            raise Refused(*answer)
+            raise Refused(*said)
+        (self.memory,) = said
 
-    def check(self, program: str, setup: str, plan: bytes, seconds: float) -> list:
-        """[status, reason, detail, tests passed, seconds] of one check. Raises Lost."""
-        request = marshal.dumps((program, setup, plan))
-        ours, theirs = socket.socketpair()
+    def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
+        """(status, reason, detail, tests passed, seconds, verified) of one check. Raises Lost."""
         try:
-            with ours:
-                self.control.settimeout(seconds + SPARE)
-                ours.settimeout(seconds + SPARE)
-                with theirs:
-                    socket.send_fds(self.control, [repr(float(seconds)).encode()], [theirs.fileno()])
-                self._tell(ours, request)
-                state = self.control.recv(64)  # first, so that nothing of the check is left when we go on
-                verdict = self._hear(ours)
-        except OSError as e:
+            status, reason, detail, passed, spent = self.together([program, setup, tests], seconds)
+            if status != "pass" or asked["why"]:
+                return status, reason, asked["why"] if status == "pass" else detail, passed, spent, False
+            status, reason, detail, passed = self.apart([program, setup, tests, asked], 2 * seconds + 2)
+            if status == "refused":
+                return "pass", "", detail, len(tests), spent, False
+            return status, reason, detail, passed, spent, status == "pass"
+        except (OSError, ValueError) as e:
             raise Lost(f"the helper is gone ({type(e).__name__})") from e
-        match state.decode().split(" ", 1):
-            case ["done", code] if verdict is not None:
-                return _with_end(verdict, int(code))
-            case ["late", _]:
+
+    def together(self, request: list, seconds: float) -> list:
+        """As Python does it: what the candidate claims of program, setup and tests in one namespace."""
+        ours, theirs = socket.socketpair()
+        ready, start = False, time.monotonic()
+        with ours:
+            with theirs:
+                self.order(f"program {seconds}", theirs)
+            try:
+                ours.settimeout(seconds + SPARE)
+                ready, start = codec.receive(ours, CLAIM) == "ready", time.monotonic()
+                codec.send(ours, ["together", *request])
+                claim = codec.receive(ours, CLAIM, start + seconds)
+            except TimeoutError:
+                claim = ["timeout", "", 0]
+            except (EOFError, OSError):
+                claim = ["exit", "", 0]
+            except codec.NotData as e:
+                claim = ["exception", f"the program's answer is {e}", 0]
+            spent = time.monotonic() - start
+            codes = self.end()  # before our end is closed: how it ended is its own doing
+        if not ready:
+            raise Lost("the candidate could not be confined")
+        match claim:
+            case ["", "", int(passed)]:
+                return ["pass", "", "", passed, spent]
+            case ["timeout", "", 0]:
                 return ["timeout", "timeout", "", 0, seconds]
-            case ["refused", why]:
-                raise Lost(f"no candidate could be started: {why}")
-        raise Lost("the helper or its judge was killed")
+            case ["syntax" | "exception" | "wrong value" | "exit" as reason, str(detail), int(passed)]:
+                return ["fail", reason, detail or _how(codes[0]), passed, spent]
+        return ["fail", "exception", "the program's answer is no answer", 0, spent]
 
-    @staticmethod
-    def _tell(ours: socket.socket, request: bytes) -> None:
-        try:
-            codec.send_bytes(ours, request)
-        except (BrokenPipeError, ConnectionResetError):  # the judge died; the helper knows why
-            pass
+    def apart(self, request: list, seconds: float) -> list:
+        """The judge's verdict: [status, reason, detail, tests passed]; "refused" where it cannot be had."""
+        ours, check = socket.socketpair()
+        asking, channel = socket.socketpair()
+        with ours:
+            with check, asking, channel:
+                self.order(f"program {seconds}", channel)
+                self.order("judge", check, asking)
+            try:
+                ours.settimeout(seconds + SPARE)
+                codec.send(ours, [seconds, *request])
+                verdict = codec.receive(ours, codec.MOST, time.monotonic() + seconds + SPARE)
+            except (EOFError, OSError):
+                verdict = None
+            codes = self.end()
+        if verdict is None:  # ended by its alarm, or by what the program had it take in
+            late = codes[-1:] == [-14]
+            return ["timeout", "timeout", "", 0] if late else ["fail", "exception", "its answer ended the judge", 0]
+        if verdict[1] == "exit" and not verdict[2]:
+            verdict[2] = _how(codes[0])
+        return verdict
 
-    @staticmethod
-    def _hear(ours: socket.socket) -> list | None:
-        try:
-            return codec.receive(ours)
-        except (EOFError, ConnectionResetError):
-            return None
+    def order(self, what: str, *ends: socket.socket) -> None:
+        self.control.settimeout(SPARE)
+        socket.send_fds(self.control, [what.encode()], [end.fileno() for end in ends])
+
+    def end(self) -> list[int]:
+        """Exit codes of what ran. Raises Lost if something could not be started."""
+        self.control.settimeout(SPARE)
+        self.control.send(b"end")
+        codes, refused = json.loads(self.control.recv(4096))
+        if refused:
+            raise Lost(f"no process could be started: {refused}")
+        return codes
 
     def close(self) -> None:
         self.control.close()
@@ -104,12 +156,9 @@ class Helper:
             self.process.wait()
 
 
-def _with_end(verdict: list, code: int) -> list:
-    """The verdict; of a program that ended before its tests did, how it ended."""
-    if verdict[1] == "exit":
-        how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-        verdict[2] = f"the program {'closed its channel, or ' if code == -9 else ''}{how} before its tests were done"
-    return verdict
+def _how(code: int) -> str:
+    how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+    return f"the program {'closed its channel, or ' if code == -9 else ''}{how} before its tests were done"
 
 
 class Pool:

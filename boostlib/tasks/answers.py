@@ -8,16 +8,23 @@ Not covered: algebra, several answers, number words ("18 thousand" reads as 18, 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation
 
 _MINUS = "-\u2212\u2013\u2010\u2011\u2012\ufe63\uff0d"  # hyphen, minus sign, en dash and their kin
 _CURRENCY = r"(?:\\?[$\u20ac\u00a3\u00a5\u20b9\u20a9])"
-# Digits are ASCII; a comma stands before exactly three of them; 40 are more than any answer has.
-_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,12}|[0-9]{1,40})(?:\.[0-9]{0,40})?|\.[0-9]{1,40}"
-# What would make the number only a part of something else: more digits, a power of ten, a time, a sum, a list.
+# What may stand before each three digits: a comma (in TeX {,} or \,), an apostrophe, a narrow or no-break space, _.
+_GROUP = "(?:,|\\{,\\}|\\\\,|['\u2019_\u00a0\u2009\u202f])"
+# Digits are ASCII; one number has one kind of separator; 40 digits are more than any answer has.
+_NUMBER = (
+    rf"(?:[0-9]{{1,3}}(?P<group>{_GROUP})[0-9]{{3}}(?:(?P=group)[0-9]{{3}}){{0,11}}|[0-9]{{1,40}})(?:\.[0-9]{{0,40}})?|\.[0-9]{{1,40}}"
+)
+_OTHER = "\u00b2\u00b3\u00b9\u00bc-\u00be\u0660-\u0669\u2070-\u2089\u2150-\u215e\u2189\uff10-\uff19"  # digits and fractions that are not
+# What would make the number only a part of something else: more digits, a power, a time, a product, a sum, a list.
 _PART = (
-    rf"(?![0-9]|[.,:][0-9]|[eE][-+]?[0-9]|[ \t]+[0-9]|[ \t]*,[ \t]*{_CURRENCY}?[0-9]"
-    rf"|[ \t]*[-+*/^x\u00d7\u00f7{_MINUS[1:]}][ \t]*{_CURRENCY}?[0-9(]|[ \t]+(?:or|and|to)[ \t]+{_CURRENCY}?[0-9])"
+    rf"(?![0-9{_OTHER}]|(?:[.:]|{_GROUP})[0-9]|[eE][-+]?[0-9]|[ \t]+[0-9{_OTHER}]|[ \t]*,[ \t]*{_CURRENCY}?[0-9]"
+    rf"|[ \t]*(?:\*\*|[-+*/^x\u00d7\u00f7\u00b7\u22c5{_MINUS[1:]}])[ \t]*[\\{{]?{_CURRENCY}?[0-9(]|[ \t]*\^"
+    r"|[ \t]*\\(?:times|cdot|div|[dt]?frac|over|pm|mp|sqrt|ast|pi|log|binom)"
+    rf"|[ \t]+(?:or|and|to)[ \t]+{_CURRENCY}?[0-9])"
 )
 _VALUE = re.compile(  # possessive (*+, ++), so that long runs of blanks cost linear time
     rf"(?:[\s:=]|\*\*)*+(?P<sign>[-+{_MINUS[1:]}])?[ \t]*+{_CURRENCY}?[ \t]*+(?P<sign2>[{_MINUS}])?"
@@ -27,14 +34,22 @@ _VALUE = re.compile(  # possessive (*+, ++), so that long runs of blanks cost li
 )
 _MARK = re.compile(r"#{4,}")
 _NEXT_QUESTION = re.compile(r"^[ \t]*(?:Question|Problem|Q)[ \t]*[0-9]*:", re.MULTILINE)
-_ANY_NUMBER = re.compile(rf"(?<![0-9.])(?P<sign>(?<![\w)\]])[{_MINUS}])?{_CURRENCY}?(?P<number>{_NUMBER})")
+# All that hangs together like a number, so that what is not one is not read in pieces.
+_ANY_NUMBER = re.compile(
+    rf"(?P<sign>(?<![\w)\]])[{_MINUS}])?{_CURRENCY}?(?P<number>\.?[0-9{_OTHER}]"
+    rf"(?:[0-9{_OTHER}]|(?:[.:]|{_GROUP}|[eE][-+]?|\*\*|\^)(?=[0-9]))*+)"
+)
+_WHOLE = re.compile(_NUMBER)
+_DIGITS = re.compile(r"[^0-9.]")
+_EXACT = Context(prec=100, traps=[Inexact, DivisionByZero, InvalidOperation])
 
 
 def extract_answer(text: str) -> Decimal | None:
     """The number after the last '####' that has one, or None; '####' is required.
 
-    Read: a sign, thousands commas, a currency sign, decimals, a trailing dot, `3/4` and `1 1/2`; units and
-    text that follow are ignored. Not read: expressions (`9 * 2`), ranges, times, lists, `1e3`, `1,00`.
+    Read: a sign, thousands separators, a currency sign, decimals, a trailing dot, `3/4` and `1 1/2`; units and
+    text that follow are ignored. Not read, not even in part: expressions (`9 * 2`, `10**6`), ranges, times, lists,
+    `1e3`, `1,00`, `1\u00bd`, a fraction without an end (`1/3`).
     Of several answers the last counts, as a correction follows what it corrects (verl; lm-evaluation-harness
     takes the first); but text that runs on into another question ("Question:" at the start of a line, after
     an answer) is left out first, since the answer there is to something else.
@@ -55,12 +70,14 @@ def extract_answer(text: str) -> Decimal | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """The last number anywhere in the text, or None."""
-    matches = list(_ANY_NUMBER.finditer(text))
-    if not matches:
+    """The last number anywhere in the text, or None, also where what comes last is no number that can be read."""
+    match = None
+    for match in _ANY_NUMBER.finditer(text):
+        pass
+    if match is None or not _WHOLE.fullmatch(match["number"]):
         return None
-    value = Decimal(matches[-1]["number"].replace(",", ""))
-    return -value if matches[-1]["sign"] else value
+    value = Decimal(_DIGITS.sub("", match["number"]))
+    return value.copy_negate() if match["sign"] else value
 
 
 def is_right(answer: str, response: str, lenient: bool = False) -> bool:
@@ -76,10 +93,12 @@ def _decimal(match: re.Match) -> Decimal | None:
     if match["sign"] and match["sign2"]:
         return None
     if match["number"]:
-        value = Decimal(match["number"].replace(",", ""))
-    elif int(match["under"]) == 0:
-        return None
+        value = Decimal(_DIGITS.sub("", match["number"]))
     else:
-        value = Decimal(match["whole"] or 0) + Decimal(match["over"]) / Decimal(match["under"])
+        try:
+            over = _EXACT.divide(Decimal(match["over"]), Decimal(match["under"]))
+            value = _EXACT.add(Decimal(match["whole"] or 0), over)
+        except ArithmeticError:
+            return None
     sign = match["sign2"] or match["sign"] or "+"
-    return value if sign == "+" else -value
+    return value if sign == "+" else value.copy_negate()

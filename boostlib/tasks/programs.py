@@ -8,49 +8,132 @@ Not covered: the problems themselves (mbpp, mbpp_mini), how a program is run (sa
 
 from __future__ import annotations
 
+import ast
 import functools
 import os
 import re
+import textwrap
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from boostlib import sandbox
+from boostlib.sandbox.reading import read
 from boostlib.tasks import Problem, Task, mutate
 
 FLOOR, FACTOR = 3.0, 4.0  # a program may take max(FLOOR seconds, FACTOR times its reference)
-_FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S)
-_TAGGED = re.compile(r"\[BEGIN\][ \t]*\n?(.*?)(?:\[DONE\]|\Z)", re.S)
+_THOUGHT = re.compile(r"<think>.*?</think>|\A.*?</think>", re.S)
+_TAGGED = re.compile(r"\[(?:BEGIN|PYTHON)\][ \t]*\n?(.*?)(?:\[DONE\]|\[/PYTHON\]|\Z)", re.S)
+_END = re.compile(r"\[DONE\]|\[/PYTHON\]")
+_FENCE = re.compile(r"[ \t]*(?:```+|~~~+)")
+_ON_ONE_LINE = re.compile(r"^([ \t]*(?:```+|~~~+)(?:python|py)?)[ \t]+(?=\S+[ (])|(?<=\S)[ \t]*(?=(?:```+|~~~+)[ \t]*$)", re.M)
 _CODE = re.compile(
-    r"(?:def|class|async def) \w|import \w|from [\w.]+ import |@\w|#|\w+(?:, *\w+)* *=[^=]|(?:if|for|while|try|with)\b.*:"
+    r"(?:def|class|async def) \w|import \w|from [\w.]+ import |@\w|#|[\w.\[\]]+(?:, *\w+)* *(?::[^=]+)?[-+*]?=[^=]"
+    r"|(?:if|for|while|try|with)\b.*:|[rbuf]*(?:\"{3}|'{3})|\w+\(.*\)$"
 )
-_DEFINES = re.compile(r"^\s*(?:def|class)\b", re.M)
-_END = re.compile(r"\[DONE\]|^[ \t]*```", re.M)
+_TRIES = 300  # parses of a response, or thousands of characters parsed, at most
 
 
-def extract_code(response: str) -> str:
-    """The program in a response: what stands between [BEGIN] and [DONE], in the first fenced block that defines
-    something, or else from the first line that looks like code; never parsed here, for it is no one's."""
-    tagged = _TAGGED.search(response)
-    if tagged:
-        response = tagged[1]
-    blocks = _FENCED.findall(response)
-    defining = [b for b in blocks if _DEFINES.search(b)]
-    if defining or (blocks and not _DEFINES.search(response)):
-        return (defining or blocks)[0]
-    end = _END.search(response)
-    lines = (response[: end.start()] if end else response).strip("\n").split("\n")
+class _Part(NamedTuple):
+    """A part of a response that is Python: the names it defines at its top, and those it reads."""
+
+    code: str
+    defines: set[str]
+    reads: set[str]
+    joined: bool = False
+
+
+def extract_code(response: str, names: Iterable[str] = ()) -> str:
+    """The program in a response: the longest part that is Python and defines ``names`` (else some of them, else
+    anything): what stands in tags, in a fenced block, in several together where one needs another, or bare between
+    lines of prose; without what is thought aloud. Where no part is Python, all from the first line that looks like
+    code. Parsed, never run."""
+    text = _THOUGHT.sub("", response.replace("\r\n", "\n"))
+    tagged = _TAGGED.findall(text)
+    wanted, tries = set(names), [None] * _TRIES
+    parts = [part for piece in tagged or [_END.split(text)[0]] for part in _parts(piece, tries) if part.defines]
+    if not parts:
+        return _as_it_is(tagged[0] if tagged else _END.split(text)[0])
+    known = set().union(*(part.defines for part in parts))
+
+    def worth(part: _Part) -> tuple:
+        complete = not (part.reads - part.defines) & known
+        return wanted <= part.defines, len(wanted & part.defines), complete, not part.joined, len(part.code)
+
+    return max(parts, key=worth).code.rstrip() + "\n"
+
+
+def _parts(text: str, tries: list) -> Iterator[_Part]:
+    lines = _ON_ONE_LINE.sub(r"\1\n", text).split("\n")
+    fences = [i for i, line in enumerate(lines) if _FENCE.match(line)][:16]
+    blocks: list[_Part] = []
+    reached = -1
+    for n, start in enumerate(fences):
+        for end in reversed((*fences[n + 1 :], len(lines))):  # a fence may also stand in a docstring
+            if not tries:
+                return
+            part = _part(textwrap.dedent("\n".join(lines[start + 1 : end])), tries)
+            if part:
+                yield part
+                if part.defines and start >= reached:
+                    blocks.append(part)
+                    reached = end
+    if len(blocks) > 1 and (together := _part("\n".join(block.code for block in blocks), tries)):
+        yield together._replace(joined=True)
+    starts = [i for i, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
+    for n, start in enumerate(starts[:-1]):  # cut only where a line is not indented: half a function is none
+        if _CODE.match(lines[start]):
+            for end in reversed(starts[n + 1 :]):
+                if not tries:
+                    return
+                if part := _part("\n".join(lines[start:end]), tries):
+                    yield part
+                    break
+
+
+def _part(code: str, tries: list) -> _Part | None:
+    """The part that a text is, without words at its end that only look like an expression; None if it is none."""
+    del tries[: 1 + len(code) // 1000]
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    while body and isinstance(body[-1], ast.Expr) and not isinstance(body[-1].value, ast.Call | ast.Constant):
+        code = "\n".join(code.split("\n")[: body.pop().lineno - 1])
+    defines = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    defines |= stored | {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
+    return _Part(code, defines, {n.id for n in nodes if isinstance(n, ast.Name)}) if body else None
+
+
+def _as_it_is(text: str) -> str:
+    """What is no Python: the first fenced block, or all from the first line that looks like code, for its error."""
+    lines = text.strip("\n").split("\n")
+    fences = [i for i, line in enumerate(lines) if _FENCE.match(line)]
+    if fences and fences[0] < len(lines) - 1:
+        lines = lines[fences[0] + 1 : fences[1] if len(fences) > 1 else None]
+    elif fences:
+        lines = lines[: fences[0]]
     first = next((i for i, line in enumerate(lines) if _CODE.match(line)), 0)
     return "\n".join(lines[first:]).rstrip() + "\n"
 
 
 @dataclass(frozen=True)
 class Programs(Task):
-    """``allow`` is the least isolation accepted, as in `sandbox.check`."""
+    """``allow`` is the least isolation accepted; ``unverified`` is what a pass counts as where the tests ask for more
+    than calls with plain data, so that the program's word would have to be taken. As in `sandbox.check`."""
 
     allow: str = "kernel"
+    unverified: str = "fail"
+
+    def _check(self, items: Iterable[tuple], workers: int = 1, progress: Callable | None = None) -> list[sandbox.Verdict]:
+        return sandbox.check_many(items, workers, progress, allow=self.allow, unverified=self.unverified)
 
     def verdicts(
         self,
@@ -64,11 +147,12 @@ class Programs(Task):
         items: dict[tuple, int] = {}
         places = []
         for problem, response in pairs:
-            item = self._item(problem, extract_code(response), challenge)
+            names = read(problem.meta.get("setup", ""), tuple(problem.meta["tests"]))["functions"]
+            item = self._item(problem, extract_code(response, names), challenge)
             places.append(items.setdefault(item, len(items)))
         sizes = iter(Counter(places).values())  # progress counts pairs, not programs
         count = (lambda _: progress(next(sizes))) if progress else None
-        results = sandbox.check_many(items, workers or _share(), count, allow=self.allow)
+        results = self._check(items, workers or _share(), count)
         again = {}  # too slow here and now: how slow is the reference?
         for i, (item, result) in enumerate(zip(items, results, strict=True)):
             if result.status == "timeout":
@@ -76,7 +160,7 @@ class Programs(Task):
                 limit = FACTOR * _reference_seconds(self._item(problem, problem.reference, challenge), self.allow)
                 if limit > FLOOR:
                     again[i] = (*item[:3], limit)
-        for i, result in zip(again, sandbox.check_many(again.values(), 1, allow=self.allow), strict=True):
+        for i, result in zip(again, self._check(again.values()), strict=True):
             results[i] = result
         return [results[i] for i in places]
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from boostlib import sandbox
-from boostlib.sandbox.plan import plan
 from boostlib.sandbox.pool import POOL, Helper
 
 kernel = pytest.mark.skipif(sandbox.level() != "kernel", reason="this machine grants no namespaces")
@@ -151,13 +150,10 @@ def test_a_global_is_read_anew_for_each_test():
 
 def test_the_verdict_does_not_depend_on_the_hash_seed_or_on_random():
     program = "import random\ndef f(): return [list(set('abcdefgh')), random.random(), hash('a')]"
-    probe = sandbox.check(program, ["assert f() == 0, f()", "x"])
-    assert probe.status == "fail"
     told = set()
     for _ in range(3):
-        helper = Helper("kernel")
-        told.add(str(helper.check(program, "", plan("", ("raise ValueError(str(f()))",)), 5.0)[2]))
-        helper.close()
+        POOL.close()  # a new helper
+        told.add(sandbox.check(program, ["raise ValueError(str(f()))"]).detail)
     assert len(told) == 1 and "['" in told.pop()
 
 
@@ -176,11 +172,6 @@ def test_bad_requests_say_what_is_wrong():
         sandbox.check(RIGHT, [], allow="root")
     with pytest.raises(TypeError, match="status"):
         bool(sandbox.check(RIGHT, []))
-
-
-def test_an_object_of_the_tests_own_class_is_told_as_the_tests_fault():
-    verdict = sandbox.check("def f(x): return x", ["class A: pass\nf(A())"])
-    assert verdict.status == "error" and "define it in setup" in verdict.detail
 
 
 def test_many_checks_keep_their_order_and_report_progress():
@@ -228,7 +219,10 @@ WITHOUT_NAMESPACES = """
 import sys
 sys.path.insert(0, {root!r} + "/sandbox")
 import kernel
-kernel.seccomp("check")  # from here on, no process below us gets a namespace
+import calls, platform
+column = ("x86_64", "aarch64").index(platform.machine())
+kernel.FILTERS["none"] = calls._refusing(column, [(272, 97)])  # unshare
+kernel.seccomp("none")  # from here on, no process below us gets a namespace
 sys.path[0] = {root!r}
 import sandbox, json
 out = {{"level": sandbox.level()}}
