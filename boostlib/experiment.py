@@ -69,7 +69,7 @@ def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
     if name == "verdicts":
         rows = many.read(table, "samples").merge(rows, on=["arm", "seed", "round", "id"])
     lists = [c for c in rows if isinstance(rows[c].iloc[0], list)]
-    rows = rows.explode(lists, ignore_index=True).rename(columns={"responses": "response"}) if lists else rows
+    rows = rows.explode(lists, ignore_index=True).infer_objects().rename(columns={"responses": "response"}) if lists else rows
     return rows.assign(right=rows["status"] == "pass")
 
 
