@@ -1,6 +1,6 @@
-"""Run folders: atomic artefacts, manifests, locks. A file that exists is whole; what is missing is computed.
+"""Run folders: atomic and sealed artefacts, manifests. A file that exists is whole; what is missing is computed.
 
-Not covered: what the artefacts mean (boosting), executing notebooks (notebooks.py), removing old runs.
+Not covered: what the artefacts mean (boosting), executing notebooks (runner), removing old runs (runner.status).
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
+import re
 import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from boostlib.environment import environment as environment
+from boostlib.environment import git_commit as git_commit
+from boostlib.processes import BUSY as BUSY
+from boostlib.processes import cannot_write
+from boostlib.processes import end_with_parent as end_with_parent
+from boostlib.processes import held as held
+from boostlib.processes import locked as locked
 
-PACKAGES = ("boostlib", "torch", "transformers", "tokenizers", "datasets", "peft", "numpy", "scipy", "pandas")
-
-BUSY = "another process is working on"
+FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
+SEAL = "sha256"  # key of a JSON file's own digest
 
 
 def project_root() -> Path:
@@ -40,34 +42,28 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-# --- atomic artefacts -------------------------------------------------------------------------------------------------
+# --- atomic, sealed artefacts -----------------------------------------------------------------------------------------
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What goes wrong within is told with the path."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _cannot_write(path: Path, error: OSError) -> OSError:
-    why = os.strerror(error.errno) if error.errno else str(error)
-    return OSError(
-        error.errno,
-        f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept",
-    )
-
-
-def write_text(path: str | Path, text: str) -> None:
-    write_bytes(path, text.encode())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder. Raises OSError with the path."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -77,12 +73,12 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    write_bytes(path, text.encode())
 
 
 @contextlib.contextmanager
@@ -90,8 +86,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """Fill the yielded temporary folder; it gets its name only when the block ends well. An older folder of that name is
     moved aside before: who is killed just then leaves none, never a part. Raises OSError with the path."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
@@ -108,140 +103,118 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+
+
+def _damaged(path: str | Path, mend: str = "that file (and round.json beside it)") -> ValueError:
+    return ValueError(f"{path} is cut short or was edited; delete {mend} and start again: it alone is computed anew")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    """A JSON file; an object holds its own SHA-256, which `read_json` checks and takes out again."""
+    value = json.loads(json.dumps(value))  # as it is read: keys are text
+    sealed = value | {SEAL: digest(value)} if isinstance(value, dict) else value
+    write_text(path, json.dumps(sealed, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, sealed: bool = False) -> Any:
+    """The value of `write_json`, or of any JSON file. Raises ValueError, naming the file, where it is no JSON, where its
+    seal does not fit, and, if ``sealed``, where it is not an object with a seal."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(_damaged(path)) from error
+        value = json.loads(Path(path).read_bytes())
+        seal = value.pop(SEAL, None) if isinstance(value, dict) else None
+        if seal != (digest(value) if seal or sealed else None):
+            raise ValueError("its seal does not fit")
+        return value
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
 
 
 def write_rows(path: str | Path, rows: Iterable[dict]) -> None:
     """JSON lines, closed by a line that holds their number and SHA-256, so that a cut or edited file is noticed."""
-    body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    seal = {"rows": body.count("\n"), "sha256": hashlib.sha256(body.encode()).hexdigest()}
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    body = "".join(f"{encode(row)}\n" for row in rows)
+    seal = {"rows": body.count("\n"), SEAL: hashlib.sha256(body.encode()).hexdigest()}
     write_text(path, body + json.dumps(seal) + "\n")
 
 
 def read_rows(path: str | Path) -> list[dict]:
     """The rows of `write_rows`. Raises ValueError, naming the file, where the seal does not fit."""
-    text = Path(path).read_text(encoding="utf-8")
-    body, _, seal = text.rstrip("\n").rpartition("\n")
-    body = body + "\n" if body else ""
     try:
-        if json.loads(seal)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
-            raise ValueError
-        return [json.loads(line) for line in body.split("\n")[:-1]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(_damaged(path)) from error
+        *lines, seal = Path(path).read_bytes().decode().rstrip("\n").split("\n")
+        body = "".join(f"{line}\n" for line in lines)
+        if json.loads(seal) != {"rows": len(lines), SEAL: hashlib.sha256(body.encode()).hexdigest()}:
+            raise ValueError("its seal does not fit")
+        return json.loads(f"[{','.join(lines)}]")
+    except ValueError as error:
+        raise _damaged(path) from error
 
 
-def _damaged(path: str | Path) -> str:
-    return f"{path} is cut short or was edited; delete that file (and round.json beside it) and start again: it alone is computed anew"
+def seal_folder(folder: str | Path) -> None:
+    """Note the SHA-256 of every file of a folder of weights in its seal.json, for `check_folder`."""
+    folder = Path(folder)
+    files = sorted(p for p in folder.rglob("[!.]*") if p.is_file() and p.name != "seal.json")  # no half-written ones
+    write_json(folder / "seal.json", {str(p.relative_to(folder)): _digest_of(p) for p in files})
 
 
-# --- manifests and locks ----------------------------------------------------------------------------------------------
+def check_folder(folder: str | Path, mend: str | Path | None = None) -> None:
+    """Raises ValueError, naming file and what to delete (``mend``), where a file is not as `seal_folder` found it."""
+    folder, path = Path(folder), Path(folder) / "seal.json"
+    try:
+        for name, known in read_json(path, sealed=True).items():
+            path = folder / name
+            if _digest_of(path) != known:
+                raise ValueError("its seal does not fit")
+    except (ValueError, FileNotFoundError) as error:
+        raise _damaged(path, str(mend or folder)) from error
+
+
+def _digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- manifests and rounds ----------------------------------------------------------------------------------------------
 
 
 def open_run(root: str | Path, name: str, identity: dict) -> Path:
     """The folder of the run with this identity, made with its manifest if new.
 
     The folder's name ends in the hash of the identity, so a changed parameter is another folder. What does not decide
-    the result (versions, hardware, commit, time) is recorded beside it. Raises ValueError where the manifest was edited.
+    the result (versions, hardware, commit, time) is recorded beside it. Raises ValueError as `manifest` does.
     """
     identity = json.loads(json.dumps(identity))
-    hashed = digest(identity)
-    folder = Path(root) / f"{name}-{hashed[:10]}"
-    manifest = folder / "manifest.json"
-    if manifest.exists():
-        found = read_json(manifest)
-        if found.get("identity") != identity or found.get("hash") != hashed:
-            raise ValueError(
-                f"{manifest} does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
-            )
-    else:
+    folder = Path(root) / f"{name}-{digest(identity)[:10]}"
+    if not (folder / "manifest.json").exists():
         write_json(folder / "environment.json", environment())
-        write_json(manifest, {"identity": identity, "hash": hashed})
+        write_json(folder / "manifest.json", {"format": FORMAT, "identity": identity, "hash": digest(identity)})
+    manifest(folder, identity)
     return folder
 
 
-@contextlib.contextmanager
-def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
-    """One process a run folder. Raises RuntimeError where another holds it; ``what`` names it for the reader. It waits for
-    three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=3)
-        lock.acquire()
-    except Timeout as error:
-        raise RuntimeError(f"{BUSY} {what or folder}; wait for it or stop it, then start again") from error
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def manifest(folder: str | Path, expected: dict | None = None) -> dict:
+    """The identity of a run folder. Raises ValueError where its manifest was edited, is not the ``expected`` one, or was
+    written by a version of boostlib whose files have another shape."""
+    path, found = Path(folder) / "manifest.json", None
+    with contextlib.suppress(ValueError):
+        found = read_json(path)
+    known = (
+        found["identity"] if isinstance(found, dict) and found.get("hash") == digest(found.get("identity")) else None
+    )
+    if known is None or known != (expected or known):
+        raise ValueError(
+            f"{path} does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
+        )
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{folder} was written by another version of boostlib; move the folder away for a new run")
+    return known
 
 
-def held(folder: str | Path) -> bool:
-    """Whether a process is at work in this run folder now. Reads only: makes no lock file."""
-    import fcntl
-
-    try:
-        with open(Path(folder) / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # filelock's own kind of lock
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def environment() -> dict:
-    """Versions, hardware, commit and time: recorded, never compared."""
-
-    def version(package: str) -> str | None:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return None
-
-    return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system()},
-        "commit": git_commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def git_commit() -> str | None:
-    """The commit of the working tree, with "+" where it was changed; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=project_root(), capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def rounds(folder: str | Path) -> list[dict]:
+    """The rows of the finished rounds of one loop (the folder of one arm and seed), in order of t."""
+    there = [path for path in Path(folder).glob("round-*") if re.fullmatch(r"round-\d+", path.name)]
+    files = [path / name for path in there for name in ("final.json", "round.json") if (path / name).exists()]
+    rows = {row["round"]: row for row in (read_json(path, sealed=True) for path in files)}
+    return [rows[t] for t in sorted(rows)]
 
 
 def context() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The boosting loop: Algorithm 2 of the paper, for any task, learner, filter, labeler and policy.
 
-The arms of the comparison are settings of this one loop. Every artefact of a round is a file; what is there is not computed again.
-Not covered: statistics of the result (stats), figures, running many loops side by side (fleet).
+The arms of the comparison are settings of this one loop. Each step of a round leaves one table, a row a response (`TABLES`);
+what is there is not computed again.
+Not covered: statistics of the result (analysis), figures, running many loops side by side (many).
 """
 
 from __future__ import annotations
@@ -15,18 +16,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from boostlib import runs
 from boostlib.allocation import Statistics, allocate
 from boostlib.boosting import labelers
-from boostlib.boosting.artefacts import capped, is_status, judged, matrices, packed
-from boostlib.boosting.filters import NoisyFilter
 from boostlib.boosting.settings import Settings
 from boostlib.learners import Example, Learner, Response, Sampling
 from boostlib.progress import bar
 from boostlib.tasks import Problem, Task
 
 SAMPLES, LABELS, FILTER, LABEL_FILTER, ALLOCATION, TRAINING = range(6)  # streams of randomness within (seed, round)
+
+TABLES = {  # <name>.jsonl of a round: its columns; ids: the tokens as sampled, null where there are none
+    "test": ["id", "response", "tokens", "finished", "status"],
+    "samples": ["id", "sample", "response", "tokens", "finished", "ids"],  # k rows a prompt
+    "verdicts": ["id", "sample", "status", "accepted"],  # a row for each of samples
+    "labels": ["id", "sample", "response", "status", "accepted", "ids"],
+    "examples": ["id", "source", "weight", "response", "ids"],  # source: S+ or D
+}
+
+
+def table_path(folder: Path, base: Path, seed: int, t: int, name: str) -> Path:
+    """Where a table of round t lies: what f_0 answers is shared by all arms, and its test answers by all seeds."""
+    shared = {"test": base, "samples": base / f"seed-{seed}"} if t == 0 else {}
+    return shared.get(name, folder / f"round-{t}") / f"{name}.jsonl"
 
 
 @dataclass
@@ -43,302 +57,276 @@ class Loop:
     base: Path
     keep_models: bool = False
     show: bool = True
+    _placed: int | None = None  # the round whose weights the learner has
+
+    SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
 
     def run(self) -> list[dict]:
         """One row a round t = 0..rounds: what f_t is worth, and the data that made f_{t+1} of it."""
         with runs.locked(self.folder):
             return [self.round(t) for t in range(self.rounds + 1)]
 
+    def finished(self) -> int:
+        """How many of its rounds are on disk."""
+        return sum(self.mark(t).exists() for t in range(self.rounds + 1))
+
     def round(self, t: int) -> dict:
-        last = t == self.rounds
-        done = self.at(t) / ("final.json" if last else "round.json")
-        if done.exists():
-            self.forget(t)
-            return runs.read_json(done) | self.seconds(t)
-
-        row = {"seed": self.seed, "round": t, **self.evaluate(t)}
-        right, accepted, facts = self.sample_and_filter(t)  # steps 1, 2
-        row |= facts
-        if not last:
-            labels, facts = self.label(t, right, accepted)  # step 3
+        """Round t of Algorithm 2, as a row; the last round only looks at f_t."""
+        last, done = t == self.rounds, self.mark(t)
+        if not done.exists():
+            row = {"seed": self.seed, "round": t} | self.evaluate(t)
+            samples = self.sample(t)  # step 1: k responses a prompt
+            verdicts, facts = self.filter(t, samples)  # step 2: S+ and P-
             row |= facts
-            examples = self.mixture(t, labels)  # step 4
-            row |= self.fine_tune(t, examples)  # step 5: f_{t+1}
-        runs.write_json(done, row)
-        self.forget(t)
-        return row | self.seconds(t)
-
-    def forget(self, t: int) -> None:
-        """Drop the weights of f_t once f_{t+1} is safe: nothing resumes from them."""
-        if t < self.rounds and not self.keep_models:
+            if not last:
+                labels, facts = self.label(t, verdicts)  # step 3: weak labels, where the policy says
+                examples = self.mixture(t, samples, verdicts, labels)  # step 4: 1 - alpha on S+, alpha on D
+                row |= facts | self.fine_tune(t, examples)  # step 5: f_{t+1}
+            runs.write_json(done, row)
+        if not last and not self.keep_models:  # f_{t+1} is safe: nothing resumes from f_t
             shutil.rmtree(self.at(t) / "model", ignore_errors=True)
+        return runs.read_json(done, sealed=True) | {"seconds": self.seconds(t)}
 
     # --- the steps of a round -----------------------------------------------------------------------------------------
 
     def evaluate(self, t: int) -> dict:
         """Greedy accuracy of f_t on the test problems."""
 
-        def make() -> list[dict]:
-            drawn = self.draw(t, self.test, 1, temperature=0.0, what="test")
-            status = self.grade(self.test, [(p, r[0].text) for p, r in zip(self.test.problems, drawn, strict=True)])
-            return [
-                {
-                    "id": p.id,
-                    "response": r[0].text,
-                    "tokens": r[0].tokens,
-                    "finished": r[0].finished,
-                    "status": s,
-                }
-                for p, r, s in zip(self.test.problems, drawn, status, strict=True)
-            ]
+        def make() -> pd.DataFrame:
+            answers = self.draw(t, self.test, 1, temperature=0.0, what="test")
+            return answers.assign(status=self.grade(self.test, answers))
 
-        status = [row["status"] for row in self.once((self.base if t == 0 else self.at(t)) / "test.jsonl", make)]
-        judged = [s for s in status if s != "error"]
-        return {"test_accuracy": float(np.mean([s == "pass" for s in judged])), "n_test": len(judged)}
+        status = self.once(t, "test", make)["status"].to_numpy()
+        judged = status[status != "error"]
+        return {"test_accuracy": float(np.mean(judged == "pass")), "n_test": len(judged)}
 
-    def sample(self, t: int) -> list[dict]:
-        """k responses to each training prompt; those of f_0 are shared by all arms."""
+    def sample(self, t: int) -> pd.DataFrame:
+        """k responses of f_t to each training prompt."""
+        s = self.settings
+        return self.once(t, "samples", lambda: self.draw(t, self.task, s.k, temperature=s.temperature, what="samples"))
 
-        def make() -> list[dict]:
-            drawn = self.draw(t, self.task, self.settings.k, temperature=self.settings.temperature, what="samples")
-            return [packed(p, r) for p, r in zip(self.task.problems, drawn, strict=True)]
+    def filter(self, t: int, samples: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
+        """The true quality of every sample, and what the noisy filter makes of it."""
 
-        return self.once((self.base / f"seed-{self.seed}" if t == 0 else self.at(t)) / "samples.jsonl", make)
+        def make() -> pd.DataFrame:
+            status = self.grade(self.task, samples)
+            return samples.assign(status=status, accepted=self.accepts(samples, status, self.rng(t, FILTER)))
 
-    def sample_and_filter(self, t: int) -> tuple[np.ndarray, np.ndarray, dict]:
-        """k responses a prompt, their true quality and what the noisy filter made of it: bool arrays (n, k)."""
-        s, samples = self.settings, self.sample(t)
-
-        def verdict() -> list[dict]:
-            status = self.grade(self.task, self.pairs(samples))
-            right = is_status(status, "pass").reshape(len(samples), -1)
-            accepted = NoisyFilter(s.gamma_fp, s.gamma_fn).accept(right, self.rng(t, FILTER))
-            accepted &= ~is_status(status, "error").reshape(right.shape)  # a failed check is no verdict
-            return judged(samples, status, accepted.ravel())
-
-        verdicts = self.once(self.at(t) / "verdicts.jsonl", verdict)
-        right, accepted, known = matrices(verdicts)
-        return (
-            right,
-            accepted,
-            {
-                "train_accuracy": float(right.sum() / max(1, known.sum())),
-                "train_accuracy_at_k": float(right.any(1).mean()),
-                "n_train": len(samples),
-                "k": s.k,
-                "accepted": int(accepted.sum()),
-                "false_accepts": int((accepted & ~right).sum()),
-                "false_rejects": int((~accepted & right).sum()),
-                "failed": int((~accepted.any(1)).sum()),
-                "errors": int((~known).sum()),
-                "tokens_sampled": sum(sum(row["tokens"]) for row in samples),
-            },
-        )
-
-    def label(self, t: int, right: np.ndarray, accepted: np.ndarray) -> tuple[list[dict], dict]:
-        """Spend the budget where the policy says; weak data (A) is what the filter accepts of the labeler's answers."""
-        s, problems = self.settings, self.task.problems
-        budget = s.round_budget(len(problems), int((~accepted.any(1)).sum()))
-
-        def make() -> list[dict]:
-            if not budget:
-                return []
-            counts = allocate(s.policy, self.statistics(t, right), budget, self.rng(t, ALLOCATION))
-            asked = np.flatnonzero(counts)
-            chosen = [problems[i] for i in asked]
-            keys = [(self.seed, t, LABELS, int(i)) for i in asked]
-            answers = self.labeler(t)(chosen, counts[asked], keys)
-            rows = [{"id": p.id, "responses": a} for p, a in zip(chosen, answers, strict=True)]
-            status = self.grade(self.task, [(p, a) for p, some in zip(chosen, answers, strict=True) for a in some])
-            correct, rng = is_status(status, "pass"), self.rng(t, LABEL_FILTER)
-            kept = (
-                NoisyFilter(s.gamma_fp, s.gamma_fn).accept(correct, rng)
-                if s.weak_data == "A"
-                else np.full(len(status), True)
-            )
-            return judged(rows, status, kept & ~is_status(status, "error"))
-
-        labels = self.once(self.at(t) / "labels.jsonl", make)
-        status = [x for row in labels for x in row["status"]]
-        return labels, {
-            "budget": budget,
-            "labels": len(status),
-            "labels_right": sum(x == "pass" for x in status),
-            "labels_kept": sum(sum(row["accepted"]) for row in labels),
-            "labels_kept_right": sum(
-                x == "pass" and a for row in labels for x, a in zip(row["status"], row["accepted"], strict=True)
-            ),
+        verdicts = self.once(t, "verdicts", make)
+        status, accepted = verdicts["status"].to_numpy(), verdicts["accepted"].to_numpy()
+        right, known = status == "pass", status != "error"
+        return verdicts, {
+            "train_accuracy": float(right.sum() / max(1, known.sum())),
+            "train_accuracy_at_k": float(self.by_prompt(right).any(1).mean()),
+            "n_train": len(self.task.problems),
+            "k": self.settings.k,
+            "accepted": int(accepted.sum()),
+            "false_accepts": int((accepted & ~right).sum()),
+            "false_rejects": int((~accepted & right).sum()),
+            "failed": int((~self.by_prompt(accepted).any(1)).sum()),
+            "errors": int((~known).sum()),
+            "tokens_sampled": int(samples["tokens"].sum()),
         }
 
-    def mixture(self, t: int, labels: list[dict]) -> list[Example]:
+    def label(self, t: int, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
+        """Spend the budget where the policy says; weak data (A) is what the filter accepts of the labeler's answers."""
+        s, problems = self.settings, self.task.problems
+        failed = ~self.by_prompt(verdicts["accepted"]).any(1)
+        budget = s.round_budget(len(problems), int(failed.sum()))
+
+        def make() -> pd.DataFrame:
+            if not budget:
+                return tabled([], []).assign(status=[], accepted=[])
+            counts = allocate(s.policy, self.statistics(t, verdicts), budget, self.rng(t, ALLOCATION))
+            asked = np.flatnonzero(counts)
+            chosen, keys = [problems[i] for i in asked], [(self.seed, t, LABELS, int(i)) for i in asked]
+            labels = tabled(chosen, self.labeler(t)(chosen, counts[asked], keys))
+            status = self.grade(self.task, labels)
+            kept = self.accepts(labels, status, self.rng(t, LABEL_FILTER)) if s.weak_data == "A" else status != "error"
+            return labels.assign(status=status, accepted=kept)
+
+        labels = self.once(t, "labels", make)
+        right, kept = labels["status"].to_numpy() == "pass", labels["accepted"].to_numpy()
+        return labels, {
+            "budget": budget,
+            "labels": len(labels),
+            "labels_right": int(right.sum()),
+            "labels_kept": int(kept.sum()),
+            "labels_kept_right": int((right & kept).sum()),
+        }
+
+    def mixture(self, t: int, samples: pd.DataFrame, verdicts: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         """S+ at total weight 1 - alpha and D at total weight alpha, evenly within each (Algorithm 2: alpha / |D| an example)."""
         s = self.settings
 
-        def make() -> list[dict]:
-            strong = self.strong(t)
-            weak = [
-                (row["id"], r) for row in labels for r, a in zip(row["responses"], row["accepted"], strict=True) if a
-            ]
-            if s.accumulate and t:
-                earlier = runs.read_rows(self.at(t - 1) / "examples.jsonl")
-                strong = [(e["id"], e["response"]) for e in earlier if e["source"] == "S+"] + strong
-                weak = [(e["id"], e["response"]) for e in earlier if e["source"] == "D"] + weak
-            strong = capped(strong, s.dedup, s.max_per_prompt)
+        def make() -> pd.DataFrame:
+            earlier = [self.read(t - 1, "examples")] if s.accumulate and t else []
+            own, weak = samples[verdicts["accepted"]], labels[labels["accepted"]]
+            data = pd.concat([*earlier, own.assign(source="S+"), weak.assign(source="D")])
+            strong, weak = data[data["source"] == "S+"], data[data["source"] == "D"]
+            if s.dedup:
+                strong = strong.drop_duplicates(["id", "response"])
+            if s.max_per_prompt is not None:
+                strong = strong.groupby("id", sort=False).head(s.max_per_prompt)
             weights = s.weights(len(strong), len(weak))
-            return [
-                {"id": i, "source": source, "weight": w, "response": r}
-                for source, w, pairs in zip(("S+", "D"), weights, (strong, weak), strict=True)
-                for i, r in pairs
-            ]
+            return pd.concat([strong.assign(weight=weights[0]), weak.assign(weight=weights[1])])
 
-        prompts = {p.id: p.prompt for p in self.task.problems}
-        rows = self.once(self.at(t) / "examples.jsonl", make)
-        return [Example(prompts[e["id"]], e["response"], e["weight"]) for e in rows if e["weight"] > 0]
+        return self.once(t, "examples", make)
 
-    def fine_tune(self, t: int, examples: list[Example]) -> dict:
+    def fine_tune(self, t: int, examples: pd.DataFrame) -> dict:
         """f_{t+1}, saved before anything counts on it. No example at all: f_{t+1} = f_t, and the row says 0 steps."""
-        s, after = self.settings, self.at(t + 1)
-        facts = after / "training.json"
+        s, facts, model = self.settings, self.at(t + 1) / "training.json", self.at(t + 1) / "model"
         if not facts.exists():
-            start = time.perf_counter()
-            self.place(0 if s.init_from == "base" else t)
+            start, prompts = time.perf_counter(), {p.id: p.prompt for p in self.task.problems}
+            data = [
+                Example(prompts[e.id], e.response, e.weight, None if e.ids is None else tuple(e.ids))
+                for e in examples[examples["weight"] > 0].itertuples()
+            ]
+            learner, steps = self.place(0 if s.init_from == "base" else t), s.steps if data else 0
             measured = {"loss_first": None, "loss_last": None, "tokens": 0}
-            steps = s.steps if examples else 0
-            if examples:
+            if data:
                 seed = int(np.random.SeedSequence((self.seed, t, TRAINING)).generate_state(1)[0])
                 with self.bar(f"round {t} training", steps, "step") as progress:
-                    measured = self.learner.fine_tune(
-                        examples,
-                        steps=steps,
-                        batch_size=s.batch_size,
-                        lr=s.lr,
-                        seed=seed,
-                        progress=progress.update,
-                    )
-            self.learner.save(after / "model")
+                    how = dict(steps=steps, batch_size=s.batch_size, lr=s.lr, seed=seed, progress=progress.update)
+                    measured = learner.fine_tune(data, **how)
+            learner.save(model)
+            runs.seal_folder(model)
             self._placed = t + 1
-            keep = {name: measured[name] for name in ("loss_first", "loss_last")} | {
-                "tokens_trained": int(measured["tokens"])
-            }
-            runs.write_json(facts, keep | {"steps": steps, "examples": len(examples)})
+            told = {name: measured[name] for name in ("loss_first", "loss_last")}
+            told |= {"tokens_trained": int(measured["tokens"]), "steps": steps, "examples": len(data)}
+            runs.write_json(facts, told)
             self.clock(t, "training", start)
-        return runs.read_json(facts)
+        return runs.read_json(facts, sealed=True)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def at(self, t: int) -> Path:
         return self.folder / f"round-{t}"
 
+    def mark(self, t: int) -> Path:
+        """The file that ends round t."""
+        return self.at(t) / ("final.json" if t == self.rounds else "round.json")
+
+    def path(self, t: int, name: str) -> Path:
+        return table_path(self.folder, self.base, self.seed, t, name)
+
     def rng(self, t: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, t, stream))
 
-    _placed: int | None = None
+    def by_prompt(self, column: Sequence) -> np.ndarray:
+        """A column of samples or verdicts as (prompts, k)."""
+        return np.reshape(column, (len(self.task.problems), self.settings.k))
 
     def place(self, t: int) -> Learner:
         """The learner with the weights of f_t, read only when something has to be computed with them."""
         if self._placed != t:
-            if t and not (self.at(t) / "model").exists():
-                raise RuntimeError(
-                    f"{self.at(t) / 'model'}, the checkpoint that round {t} goes on from, was removed; to compute "
-                    f"this seed anew, delete {self.folder} and start again"
-                )
-            self.learner.load(None if t == 0 else self.at(t) / "model")
+            model = self.at(t) / "model" if t else None
+            if model and not model.exists():
+                why = f"{model}, the checkpoint that round {t} goes on from, was removed; to compute this seed anew, delete"
+                raise RuntimeError(f"{why} {self.folder} and start again")
+            if model:
+                runs.check_folder(model, self.folder)
+            self.learner.load(model)
             self._placed = t
         return self.learner
 
-    def draw(self, t: int, task: Task, k: int, *, temperature: float, what: str) -> list[list[Response]]:
-        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as progress:
-            return self.place(t).sample(
-                [p.prompt for p in task.problems],
-                k,
-                keys=[(self.seed, t, SAMPLES, i) for i in range(len(task.problems))],
-                sampling=self.sampling(temperature),
-                progress=_with_rate(progress),
-            )
+    def draw(self, t: int, task: Task, k: int, *, temperature: float, what: str) -> pd.DataFrame:
+        keys, start, tokens = [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))], time.perf_counter(), 0
+        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as shown:
+
+            def progress(samples: int, new: int) -> None:
+                nonlocal tokens
+                tokens += new
+                shown.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
+                shown.update(samples)
+
+            how = dict(keys=keys, sampling=self.sampling(temperature), progress=progress)
+            return tabled(task.problems, self.place(t).sample([p.prompt for p in task.problems], k, **how))
 
     def sampling(self, temperature: float) -> Sampling:
         tokens = self.settings.max_new_tokens or self.task.max_new_tokens
         return Sampling(temperature, tokens, self.task.prefix(self.settings.shots), self.task.stop)
 
     def labeler(self, t: int) -> labelers.Labeler:
-        choice = self.settings.labeler
+        choice, sampling = self.settings.labeler, self.sampling(self.settings.temperature)
+        if choice in ("base", "self"):
+            return labelers.model(self.place(t if choice == "self" else 0), sampling)
+        if hasattr(choice, "sample"):
+            return labelers.model(choice, sampling, ids=False)  # its tokens may be others
         if callable(choice):
             return labelers.from_callable(choice)
-        if choice in ("corrupted", "systematic"):
-            return labelers.corrupted_reference(self.task, self.settings.beta, choice == "systematic")
-        return labelers.model(self.place(t if choice == "self" else 0), self.sampling(self.settings.temperature))
+        return labelers.corrupted_reference(self.task, self.settings.beta, choice == "systematic")
 
-    def statistics(self, t: int, right: np.ndarray) -> Statistics:
+    def statistics(self, t: int, verdicts: pd.DataFrame) -> Statistics:
         """What the filter saw so far, a row a round; the true share of right samples is for the oracle alone."""
         ids = [p.id for p in self.task.problems]
-        asked, kept = np.zeros((2, t, len(ids)), dtype=int)
-        for r in range(t):
-            for row in runs.read_rows(self.at(r) / "labels.jsonl"):
-                i = ids.index(row["id"])
-                asked[r, i], kept[r, i] = len(row["accepted"]), sum(row["accepted"])
-        accepted = [
-            [sum(row["accepted"]) for row in runs.read_rows(self.at(r) / "verdicts.jsonl")] for r in range(t + 1)
-        ]
-        return Statistics(np.array(accepted), self.settings.k, asked, kept, None, right.mean(1))
+        past = [self.read(r, "labels").groupby("id")["accepted"].agg(["size", "sum"]) for r in range(t)]
+        labels = np.reshape([one.reindex(ids, fill_value=0) for one in past], (t, len(ids), 2))
+        seen = [*(self.read(r, "verdicts") for r in range(t)), verdicts]
+        accepted = np.array([self.by_prompt(one["accepted"]).sum(1) for one in seen])
+        p = self.by_prompt(verdicts["status"] == "pass").mean(1)
+        return Statistics(accepted, self.settings.k, labels[..., 0], labels[..., 1], p=p)
 
-    def grade(self, task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[str]:
-        status = task.grade(pairs)
+    def grade(self, task: Task, answers: pd.DataFrame) -> np.ndarray:
+        status = task.grade(paired(task, answers))
         share = status.count("error") / max(1, len(status))
         if share > self.settings.max_error_rate:
             raise RuntimeError(
                 f"{share:.1%} of {len(status)} checks of {task.name} failed in the checker itself (allowed: "
                 f"{self.settings.max_error_rate:.1%}); nothing was trained on them; see boostlib.sandbox.level() and start again"
             )
-        return status
+        return np.array(status, dtype=object)
 
-    def pairs(self, samples: list[dict]) -> list[tuple[Problem, str]]:
-        return [(p, r) for p, row in zip(self.task.problems, samples, strict=True) for r in row["responses"]]
+    def accepts(self, answers: pd.DataFrame, status: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What the filter accepts; a check that failed in the checker is no verdict, and is accepted by none."""
+        s, right = self.settings, status == "pass"
+        if s.filter is None:
+            return labelers.noisy(right, s.gamma_fp, s.gamma_fn, rng) & (status != "error")
+        given = zip(paired(self.task, answers), right, strict=True)
+        return np.array([bool(s.filter(*pair, bool(ok), rng)) for pair, ok in given], dtype=bool) & (status != "error")
 
-    def strong(self, t: int) -> list[tuple[str, str]]:
-        """S+ of the round: (prompt id, response) of every accepted sample."""
-        return [
-            (row["id"], r)
-            for row, verdict in zip(self.sample(t), runs.read_rows(self.at(t) / "verdicts.jsonl"), strict=True)
-            for r, a in zip(row["responses"], verdict["accepted"], strict=True)
-            if a
-        ]
+    def read(self, t: int, name: str) -> pd.DataFrame:
+        table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name], dtype=object)
+        return table.assign(accepted=table["accepted"].astype(bool)) if "accepted" in table else table
 
-    def once(self, path: Path, make: Callable[[], list[dict]]) -> list[dict]:
-        if not path.exists():
+    def once(self, t: int, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """A table of round t, made where it is missing; what is used is always what stands on disk."""
+        if not self.path(t, name).exists():
             start = time.perf_counter()
-            runs.write_rows(path, make())
-            self.clock(
-                int(path.parent.name.removeprefix("round-")) if "round-" in path.parent.name else 0,
-                path.stem,
-                start,
-            )
-        return runs.read_rows(path)
+            rows = make()[TABLES[name]].itertuples(index=False, name=None)
+            runs.write_rows(self.path(t, name), (dict(zip(TABLES[name], row, strict=True)) for row in rows))
+            self.clock(t, name, start)
+        return self.read(t, name)
 
     def clock(self, t: int, what: str, start: float) -> None:
         """Wall time of a step: a note beside the artefacts, no part of them; a full disk stops at the next artefact."""
-        with contextlib.suppress(OSError), open(self.folder / "times.jsonl", "a") as file:
-            file.write(json.dumps({"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}) + "\n")
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "times.jsonl", "a") as file:
+                took = {"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}
+                file.write(json.dumps(took) + "\n")
 
-    def seconds(self, t: int) -> dict:
-        path, total = self.folder / "times.jsonl", 0.0
-        for line in path.read_text().splitlines() if path.exists() else ():
-            with contextlib.suppress(ValueError):  # a line that a killed process left half-written
-                row = json.loads(line)
-                total += row["seconds"] * (row["round"] == t)
-        return {"seconds": total}
+    def seconds(self, t: int) -> float:
+        total = 0.0
+        with contextlib.suppress(OSError):
+            for line in (self.folder / "times.jsonl").read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError, TypeError, KeyError):  # a torn or damaged note stops nothing
+                    row = json.loads(line)
+                    total += float(row["seconds"]) if row["round"] == t else 0
+        return total
 
     def bar(self, what: str, total: int, unit: str):
         name = f"{self.folder.parent.name.rpartition('-')[0]} seed {self.seed} {what}"
         return bar(desc=name, total=total, unit=unit, leave=False, disable=not self.show)
 
 
-def _with_rate(progress) -> Callable[[int, int], None]:
-    tokens, start = 0, time.perf_counter()
+def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> pd.DataFrame:
+    """A row a response, in the order of the problems."""
+    numbered = ((p.id, j, r) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some))
+    rows = [(i, j, r.text, r.tokens, r.finished, r.ids) for i, j, r in numbered]
+    return pd.DataFrame(rows, columns=TABLES["samples"], dtype=object)
 
-    def update(samples: int, new: int) -> None:
-        nonlocal tokens
-        tokens += new
-        progress.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
-        progress.update(samples)
 
-    return update
+def paired(task: Task, answers: pd.DataFrame) -> list[tuple[Problem, str]]:
+    problems = {p.id: p for p in task.problems}
+    return [(problems[i], response) for i, response in zip(answers["id"], answers["response"], strict=True)]

@@ -8,11 +8,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from boostlib.allocation import POLICIES
+from boostlib.learners import Learner
 
 LABELERS = ("corrupted", "systematic", "base", "self")
 
@@ -35,24 +41,36 @@ METHODS: dict[str, dict[str, Any]] = {  # settings of the loop that give a publi
     "DART-Prop2Diff": {"labeler": "self", "policy": "prop2diff", "alpha": None, "init_from": "base"},
 }
 
+INF = math.inf
+NUMBERS: dict[str, tuple[float, float, str]] = {  # setting -> least, most (infinity is none of them), in words
+    **dict.fromkeys(("k", "steps", "batch_size"), (1, INF, "a whole number of at least 1")),
+    **dict.fromkeys(("max_new_tokens", "max_per_prompt"), (1, INF, "a whole number of at least 1, or None")),
+    **dict.fromkeys(("budget", "labels_per_prompt"), (0, INF, "a whole number of at least 0, or None")),
+    **dict.fromkeys(("gamma_fp", "gamma_fn", "max_error_rate"), (0, 1, "in [0, 1]")),
+    "shots": (0, INF, "a whole number of at least 0"),
+    "alpha": (0, 1, "in [0, 1], or None for equal weights"),
+    "temperature": (0, INF, "0 (greedy) or a positive number"),
+    "lr": (math.ulp(0), INF, "a positive number"),
+}
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What a round does. The paper's values where it reports them, else a choice of this project (marked *)."""
+    """What a round does. The paper's values where it reports them, else a choice of this project (marked *). Raises
+    ValueError, in one sentence, for a value that cannot be."""
 
     k: int = 8  # responses a prompt and round
     alpha: float | None = 1 / 3  # total weight of the weak data; None: every example counts the same
     gamma_fp: float = 0.0  # chance that the filter accepts a wrong response
     gamma_fn: float = 0.0  # chance that it rejects a right one
+    filter: Callable | None = None  # instead of the gammas: (problem, response, right, rng) -> accepted
     # "corrupted" reference *, "systematic" (the same with one wrong answer a prompt), "base" (the paper: f_0), "self" (f_t),
-    # or (problem, rng) -> response
-    labeler: str | Callable = "corrupted"
+    # another model (a Learner, its folder or hub id), or (problem, rng) -> response
+    labeler: str | Path | Learner | Callable = "corrupted"
     beta: float | Mapping[int, float] = 0.3  # chance that the corrupted reference is right, or one for each level *
     policy: str | Callable = "hard"  # who is labelled: a name in allocation.POLICIES, or a policy
     budget: int | None = None  # labeler responses asked for each round; None: prompts times k, as in the paper
-    labels_per_prompt: int | None = (
-        None  # instead of a budget: so many for each failed prompt (other policies: each prompt)
-    )
+    labels_per_prompt: int | None = None  # instead: so many for each failed prompt (other policies: each prompt)
     weak_data: str = "A"  # "A": keep what the filter accepts; "all": keep everything
     steps: int = 330  # optimiser steps a round, equal in all arms
     batch_size: int = 64
@@ -67,38 +85,34 @@ class Settings:
     max_error_rate: float = 0.01  # share of checks that may fail in the checker before a round stops
 
     def __post_init__(self) -> None:
-        def need(ok: bool, name: str, right: str) -> None:
+        def need(name: str, ok: bool, right: str) -> None:
             if not ok:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not possible: it must be {right}")
 
-        for name in ("k", "batch_size", "steps"):
-            need(
-                isinstance(getattr(self, name), int) and getattr(self, name) >= 1,
-                name,
-                "a whole number of at least 1",
-            )
-        need(self.alpha is None or 0 <= self.alpha <= 1, "alpha", "in [0, 1], or None for equal weights")
-        for name in ("gamma_fp", "gamma_fn", "max_error_rate"):
-            need(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
-        betas = self.beta.values() if isinstance(self.beta, Mapping) else [self.beta]
-        need(all(0 <= b <= 1 for b in betas) and any(betas), "beta", "in (0, 1], or a mapping of level to chance")
-        need(
-            callable(self.labeler) or self.labeler in LABELERS,
-            "labeler",
-            f"one of {', '.join(LABELERS)}, or a function",
-        )
-        need(
-            callable(self.policy) or self.policy in POLICIES,
-            "policy",
-            f"one of {', '.join(POLICIES)}, or a function",
-        )
-        need(self.weak_data in ("A", "all"), "weak_data", '"A" or "all"')
-        need(self.init_from in ("previous", "base"), "init_from", '"previous" or "base"')
-        for name in ("budget", "labels_per_prompt", "shots"):
-            need(getattr(self, name) is None or getattr(self, name) >= 0, name, "0 or more")
-        need(self.lr > 0, "lr", "positive")
-        need(self.temperature >= 0, "temperature", "0 (greedy) or more")
-        need(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1")
+        for name, (least, most, right) in NUMBERS.items():
+            value = getattr(self, name)
+            kind = whole(value) if "whole" in right else isinstance(value, Real) and not isinstance(value, bool)
+            need(name, kind and least <= value <= most and value < INF or value is None and "None" in right, right)
+            object.__setattr__(self, name, value.item() if isinstance(value, np.generic) else value)
+        betas = list(self.beta.values()) if isinstance(self.beta, Mapping) else [self.beta]
+        chances = all(isinstance(b, Real) and not isinstance(b, bool) and 0 <= b <= 1 for b in betas) and any(betas)
+        need("beta", chances, "in (0, 1], or a mapping of level to chance")
+        known = self.labeler in LABELERS or "/" in self.labeler if isinstance(self.labeler, str) else (
+            callable(self.labeler) or self.labeler_is_model)  # fmt: skip
+        need("labeler", known, f"one of {', '.join(LABELERS)}, a function, or another model or its folder")
+        known = self.policy in POLICIES if isinstance(self.policy, str) else callable(self.policy)
+        need("policy", known, f"one of {', '.join(POLICIES)}, or a function")
+        known = callable(self.filter) and self.gamma_fp == self.gamma_fn == 0
+        need("filter", known or self.filter is None, "None, or a function, and then the gammas are 0")
+        for name, known in {"weak_data": ("A", "all"), "init_from": ("previous", "base")}.items():
+            need(name, getattr(self, name) in known, " or ".join(f'"{one}"' for one in known))
+        for name in ("accumulate", "dedup"):
+            need(name, isinstance(getattr(self, name), bool), "True or False")
+
+    @property
+    def labeler_is_model(self) -> bool:
+        named = isinstance(self.labeler, str | Path) and self.labeler not in LABELERS
+        return named or hasattr(self.labeler, "sample")
 
     def round_budget(self, prompts: int, failed: int) -> int:
         """Labeler responses to ask for in a round."""
@@ -113,38 +127,57 @@ class Settings:
         return (1 - self.alpha) / max(1, strong), self.alpha / max(1, weak)
 
     def identity(self) -> dict:
-        """Settings as plain data; a function of the user's counts by its name and source."""
-        return {name: _named(value) if callable(value) else value for name, value in asdict(self).items()}
+        """Settings as plain data; a function by its name and source, a model by its weights. ``filter`` stands in it only
+        where there is one, so that a run without keeps its name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: _named(value) for name, value in values.items() if name != "filter" or value is not None}
 
 
-def settings_of(arm: str, overrides: Mapping[str, Any], common: Mapping[str, Any]) -> Settings:
-    """Settings of one arm; raises ValueError for a name that is no setting."""
+def whole(value: Any) -> bool:
+    """Whether it is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def settings_of(arm: str, own: Mapping[str, Any], common: Mapping[str, Any]) -> Settings:
+    """Settings of one arm: the common ones and its own. Raises ValueError for a name that is no setting."""
     known = [f.name for f in fields(Settings)]
-    for name in (*common, *overrides):
+    for name in (*common, *own):
         if name not in known:
             raise ValueError(f"arm {arm!r}: {name!r} is no setting of the loop; there are {', '.join(known)}")
-    return replace(Settings(**common), **overrides)
+    if "gamma_fp" in own or "gamma_fn" in own:  # an arm with gammas of its own does without the others' function
+        own = {"filter": None, **own}
+    return Settings(**{**common, **own})
 
 
 def arms_of(arms: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Names of ARMS and METHODS, or a mapping of the user's own names to the settings that differ."""
-    if isinstance(arms, Mapping):
-        return dict(arms)
+    """Names of ARMS and METHODS, or a mapping of the user's own names to the settings that differ. Raises ValueError for an
+    unknown name, and for one that can't name a folder."""
     known = ARMS | METHODS
+    if not isinstance(arms, Mapping | list | tuple) or not arms:
+        raise ValueError(f"arms = {arms!r}: give a list of {', '.join(known)}, or a mapping of name to settings")
     for arm in arms:
-        if arm not in known:
+        if not isinstance(arm, str) or arm in ("", "base") or set(arm) & set("/\\\0"):
+            raise ValueError(f"an arm can't be called {arm!r}: its name is that of a folder, and base is taken")
+        if arm not in known and not isinstance(arms, Mapping):
             raise ValueError(
                 f"unknown arm {arm!r}: there are {', '.join(known)}, or give a mapping of name to settings"
             )
-    return {arm: known[arm] for arm in arms}
+        if isinstance(arms, Mapping) and not isinstance(arms[arm], Mapping):
+            raise ValueError(f"arm {arm!r}: give a mapping of its settings, not {arms[arm]!r}")
+    return dict(arms) if isinstance(arms, Mapping) else {arm: known[arm] for arm in arms}
 
 
-def _named(function: Callable) -> str:
-    if isinstance(function, functools.partial):
-        given = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in sorted(function.keywords.items()))]
-        return f"{_named(function.func)}({', '.join(given)})"
+def _named(value: Any) -> Any:
+    """A function of the user's counts by its name and source, a model by its weights."""
+    if isinstance(value, functools.partial):
+        given = [*map(repr, value.args), *(f"{name}={x!r}" for name, x in sorted(value.keywords.items()))]
+        return f"{_named(value.func)}({', '.join(given)})"
+    if hasattr(value, "fingerprint"):
+        return f"model:{value.fingerprint()}"
+    if not callable(value):
+        return str(value) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value
     try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
+        source = inspect.getsource(value)
+    except (OSError, TypeError):  # built in, or typed at a prompt
         source = ""
-    return f"{getattr(function, '__qualname__', type(function).__name__)}:{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    return f"{getattr(value, '__qualname__', type(value).__name__)}:{hashlib.sha256(source.encode()).hexdigest()[:12]}"

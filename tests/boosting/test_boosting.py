@@ -52,7 +52,8 @@ def test_round_zero_is_the_same_in_all_arms(chains, tabular, tmp_path):
 
 def test_only_failed_prompts_are_labelled_and_the_budget_is_spent_exactly(chains, tabular, tmp_path):
     table = boost(chains, tabular, tmp_path, arms=["boosting", "uniform"], rounds=1, budget=50)
-    failed = {r["id"] for r in artefact(table, "boosting", 0, "verdicts") if not any(r["accepted"])}
+    verdicts = artefact(table, "boosting", 0, "verdicts")
+    failed = {r["id"] for r in verdicts} - {r["id"] for r in verdicts if r["accepted"]}
     labels = artefact(table, "boosting", 0, "labels")
     assert {r["id"] for r in labels} == failed
     assert set(table.loc[table["round"] == 0, "labels"]) == {50}
@@ -119,6 +120,35 @@ def test_more_rounds_go_on_from_fewer(chains, tabular, tmp_path):
     assert short.test_accuracy.tolist() == longer.test_accuracy.tolist()[:2]
 
 
+def test_numpys_numbers_are_numbers(chains, tabular, tmp_path):
+    a = boost(
+        chains, tabular, tmp_path, arms=["boosting"], rounds=np.int64(0), seeds=np.arange(2), gamma_fp=np.float32(0.5)
+    )
+    assert a.equals(boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0, seeds=[0, 1], gamma_fp=0.5))
+
+
+def test_where_a_learner_computes_is_no_part_of_a_runs_name(chains, tmp_path):
+    def run(**options):
+        options = {"hidden": 16, "layers": 1} | options
+        setting = dict(arms=["filter_only"], rounds=0, folder=tmp_path, max_new_tokens=2)
+        return boost_with(chains, "tiny", learner_options=options, **setting).folder[0]
+
+    first = run()
+    assert first == run(slots=3, micro_tokens=64, device="cpu", threads=1) != run(layers=2)
+
+
+def boost_with(chains, learner, **options):
+    return bl.boost(*chains, learner, **QUICK | options)
+
+
+def test_a_folder_of_another_version_is_refused_in_one_sentence(chains, tabular, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "FORMAT", 1)
+    boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="was written by another version of boostlib; move the folder away"):
+        boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0)
+
+
 def test_a_changed_parameter_is_another_folder(chains, tabular, tmp_path):
     a = boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0)
     b = boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0, beta=0.9)
@@ -155,6 +185,47 @@ def test_checker_errors_are_never_trained_on_and_many_stop_the_round(chains, tab
         ({"stepz": 3}, "'stepz' is no setting of the loop; there are k, alpha"),
         ({"seeds": []}, "at least one seed"),
         ({"weak_data": "B"}, "weak_data = 'B'"),
+        ({"seeds": [1.5]}, r"seeds = \[1.5\]: give a list of at least one seed, each a whole number of at least 0"),
+        ({"seeds": [True]}, r"seeds = \[True\]"),
+        ({"seeds": ["0"]}, r"seeds = \['0'\]"),
+        ({"seeds": "[0, 1]"}, r"seeds = '\[0, 1\]'"),
+        ({"seeds": {0, 1}}, r"seeds = {0, 1}"),
+        ({"seeds": [-1]}, r"seeds = \[-1\]"),
+        ({"seeds": 3}, "seeds = 3"),
+        ({"rounds": 1.0}, "rounds = 1.0: give a whole number of at least 0"),
+        ({"workers": 0}, "workers = 0: give a whole number of at least 1"),
+        ({"arms": "boosting"}, "arms = 'boosting': give a list of do_nothing"),
+        ({"arms": {"boosting"}}, "arms = {'boosting'}: give a list"),
+        ({"arms": []}, r"arms = \[\]: give a list"),
+        ({"arms": ["bosting"]}, "unknown arm 'bosting': there are do_nothing"),
+        ({"arms": [None]}, "an arm can't be called None"),
+        ({"arms": {"a/b": {}}}, "an arm can't be called 'a/b'"),
+        ({"arms": {"base": {}}}, "an arm can't be called 'base'"),
+        ({"arms": {"a": None}}, "arm 'a': give a mapping of its settings, not None"),
+        ({"arms": {"a": {"stepz": 3}}}, "arm 'a': 'stepz' is no setting"),
+        ({"learner_options": {"slots": 4}}, "learner_options go with the name or folder of a model"),
+        ({"lr": float("inf")}, "lr = inf is not possible: it must be a positive number"),
+        ({"lr": float("nan")}, "lr = nan"),
+        ({"lr": "1e-5"}, "lr = '1e-5'"),
+        ({"temperature": float("inf")}, "temperature = inf"),
+        ({"alpha": float("nan")}, "alpha = nan"),
+        ({"gamma_fn": None}, "gamma_fn = None"),
+        ({"k": True}, "k = True"),
+        ({"k": 2.0}, "k = 2.0"),
+        ({"budget": 1.5}, "budget = 1.5 is not possible: it must be a whole number of at least 0, or None"),
+        ({"max_per_prompt": 0}, "max_per_prompt = 0"),
+        ({"beta": True}, "beta = True"),
+        ({"beta": None}, "beta = None"),
+        ({"beta": {2: "0.5"}}, "beta = "),
+        ({"beta": {77: 0.5}}, "has no chance for level"),
+        ({"labeler": "corupted"}, "labeler = 'corupted' is not possible: it must be one of corrupted, systematic"),
+        ({"labeler": ["base"]}, "labeler = "),
+        ({"policy": "hardest"}, "policy = 'hardest' is not possible: it must be one of"),
+        ({"policy": ["hard"]}, "policy = "),
+        ({"filter": 0.1}, "filter = 0.1"),
+        ({"accumulate": 1}, "accumulate = 1 is not possible: it must be True or False"),
+        ({"dedup": "no"}, "dedup = 'no'"),
+        ({"shots": 99}, "shots must be between 0 and"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(chains, tabular, tmp_path, options, message):

@@ -19,7 +19,7 @@ from kill_points import contents
 import boostlib as bl
 from boostlib import runs
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]  # where kill_points lies
 QUICK = dict(arms=["filter_only", "boosting"], rounds=2, k=2, steps=4, batch_size=2, shots=0, show=False)
 
 

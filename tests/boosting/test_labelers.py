@@ -13,7 +13,8 @@ TASK = bl.load_task("arithmetic", "train", n=60, seed=0, levels=[2, 3])
 
 def asked(times: int = 40, **options) -> list[list[str]]:
     keys = [(0, i) for i in range(len(TASK.problems))]
-    return corrupted_reference(TASK, **options)(TASK.problems, np.full(len(TASK.problems), times), keys)
+    answers = corrupted_reference(TASK, **options)(TASK.problems, np.full(len(TASK.problems), times), keys)
+    return [[response.text for response in some] for some in answers]
 
 
 def right(answers: list[list[str]]) -> np.ndarray:
