@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from benchmarks import interleave, last_line, report
-from boostlib.theory import Beta, Dynamics, maps
+from boostlib.theory import BetaLaw, Dynamics, maps
 
 CURVE = Dynamics(k=8, m=8, beta=0.2, gamma_fp=0.1, gamma_fn=0.1, eta=0.01)
 
@@ -52,17 +52,17 @@ def run(repeats: int = 5, prompts: int = 100_000, rounds: int = 20, seeds: int =
     )
 
     def error(curves: np.ndarray) -> float:  # in standard errors, at the last round
-        gap = curves[:, -1].mean() - d.exact(Beta(0.5, 1.5), rounds)[-1]
+        gap = curves[:, -1].mean() - d.exact(BetaLaw(0.5, 1.5), rounds)[-1]
         return abs(gap) / (curves[:, -1].std(ddof=1) / math.sqrt(len(curves)))
 
     few = 2000
-    assert error(d.simulate(Beta(0.5, 1.5), rounds, 16, 1, prompts=few)) < 4
+    assert error(d.simulate(BetaLaw(0.5, 1.5), rounds, 16, 1, prompts=few)) < 4
     start = np.random.default_rng(1).beta(0.5, 1.5, (16, few))
     assert error(np.array([fast["simulate"](d, p, rounds, i) for i, p in enumerate(start)])) < 4
     assert error(np.array([naive_simulation(d, p[:200].tolist(), rounds, i) for i, p in enumerate(start)])) < 4
 
     def simulate() -> int:
-        d.simulate(Beta(0.5, 1.5), rounds, seeds, 0, prompts=prompts)
+        d.simulate(BetaLaw(0.5, 1.5), rounds, seeds, 0, prompts=prompts)
         return seeds * prompts * rounds
 
     def simulate_numba() -> int:
@@ -82,7 +82,7 @@ def run(repeats: int = 5, prompts: int = 100_000, rounds: int = 20, seeds: int =
     )
 
     begin = time.perf_counter()
-    maps.phase_diagram(d, np.linspace(0.01, 0.99, grid), np.linspace(0, 0.5, grid), Beta(0.5, 1.5), 30)
+    maps.phase_diagram(d, np.linspace(0.01, 0.99, grid), np.linspace(0, 0.5, grid), BetaLaw(0.5, 1.5), 30)
     phase = time.perf_counter() - begin
     seconds = {
         "curve of 64 prompts x 50 rounds": 64 / curves["median"]["boostlib"],

@@ -65,7 +65,7 @@ class LawFit:
         """(values, weights) of p_0, as the theory takes it; exact for expectations of polynomials up to ``degree``."""
         from boostlib.theory import distributions as laws
 
-        values, weights = laws.atoms(laws.Beta(self.a.value, self.b.value), degree)
+        values, weights = laws.support(laws.BetaLaw(self.a.value, self.b.value), degree)
         zero, one = self.at_zero.value, self.at_one.value
         return np.r_[0.0, values, 1.0], np.r_[zero, weights * max(0.0, 1 - zero - one), one]
 

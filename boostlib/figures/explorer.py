@@ -18,12 +18,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from boostlib.figures import ARM_COLOURS, ARMS, PERCENT
-from boostlib.theory.distributions import Beta
-from boostlib.theory.dynamics import Dynamics
+from boostlib.theory import BetaLaw, Dynamics
 from boostlib.theory.maps import with_hopeless
 
 EXACT = ("do_nothing", "filter_only", "boosting")
 SHOWN = ("boosting", "uniform", "filter_only", "do_nothing")
+SLIDERS = {  # start, least, most, step; whole numbers where the step is one
+    "k": (8, 1, 16, 1),
+    "m": (8, 0, 16, 1),
+    "beta": (0.2, 0.01, 1, 0.01),
+    "gamma_fp": (0.05, 0, 1, 0.01),
+    "gamma_fn": (0.05, 0, 1, 0.01),
+    "eta": (0.01, 0, 0.3, 0.005),
+    "alpha": (0.33, 0, 1, 0.01),
+    "hopeless": (0.3, 0, 0.95, 0.05),
+    "mean": (0.33, 0.02, 0.98, 0.01),
+}
 
 
 class Explorer:
@@ -38,18 +48,15 @@ class Explorer:
         ax.yaxis.set_major_formatter(PERCENT)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         # drawn once; a redraw moves the lines and rewrites the names with their last values
-        t = np.arange(rounds + 1)
-        self.lines = {arm: ax.plot(t, np.zeros(rounds + 1), color=ARM_COLOURS[arm])[0] for arm in SHOWN}
-        self.names = {
-            arm: figure.text(0.77, 0.88 - 0.09 * i, "", color=ARM_COLOURS[arm]) for i, arm in enumerate(SHOWN)
-        }
+        self.lines = {arm: ax.plot(np.zeros(rounds + 1), color=ARM_COLOURS[arm])[0] for arm in SHOWN}
+        self.names = {a: figure.text(0.77, 0.88 - 0.09 * i, "", color=ARM_COLOURS[a]) for i, a in enumerate(SHOWN)}
 
     def curves(
         self, k=8, m=8, beta=0.2, gamma_fp=0.05, gamma_fn=0.05, eta=0.01, alpha=1 / 3, weak_data="A", hopeless=0.3, mean=0.33
     ) -> dict[str, np.ndarray]:  # fmt: skip
-        """E[p_t] by arm; p_0 is 0 for the share ``hopeless`` of prompts, the others ~ Beta(1.5 mean, 1.5 (1 - mean))."""
+        """E[p_t] by arm; p_0 is 0 for the share ``hopeless`` of prompts, the others ~ BetaLaw(1.5 mean, 1.5 (1 - mean))."""
         d = Dynamics(k, beta, gamma_fp, gamma_fn, alpha, m, eta, weak_data=weak_data)
-        p0 = with_hopeless(hopeless, Beta(1.5 * mean, 1.5 * (1 - mean)), nodes=12)
+        p0 = with_hopeless(hopeless, BetaLaw(1.5 * mean, 1.5 * (1 - mean)), nodes=12)
         curves = {arm: d.arm(arm).exact(p0, self.rounds) for arm in EXACT}
         return curves | {"uniform": d.arm("uniform").simulate(p0, self.rounds, 1, 0, prompts=4000)[0]}
 
@@ -65,21 +72,12 @@ class Explorer:
         """Sliders beside the picture (ipywidgets)."""
         import ipywidgets as w
 
-        def slider(kind, value, low, high, step, name):
-            return kind(value, min=low, max=high, step=step, description=name, continuous_update=True)
-
         controls = {
-            "k": slider(w.IntSlider, 8, 1, 16, 1, "k"),
-            "m": slider(w.IntSlider, 8, 0, 16, 1, "m"),
-            "beta": slider(w.FloatSlider, 0.2, 0.01, 1, 0.01, "beta"),
-            "gamma_fp": slider(w.FloatSlider, 0.05, 0, 1, 0.01, "gamma_fp"),
-            "gamma_fn": slider(w.FloatSlider, 0.05, 0, 1, 0.01, "gamma_fn"),
-            "eta": slider(w.FloatSlider, 0.01, 0, 0.3, 0.005, "eta"),
-            "alpha": slider(w.FloatSlider, 0.33, 0, 1, 0.01, "alpha"),
-            "weak_data": w.Dropdown(options=["A", "all"], value="A", description="weak data"),
-            "hopeless": slider(w.FloatSlider, 0.3, 0, 0.95, 0.05, "share p0 = 0"),
-            "mean": slider(w.FloatSlider, 0.33, 0.02, 0.98, 0.01, "mean p0 > 0"),
+            name: (w.IntSlider if step == 1 else w.FloatSlider)(start, min=low, max=high, step=step, description=name)
+            for name, (start, low, high, step) in SLIDERS.items()
         }
+        controls["weak_data"] = w.Dropdown(options=["A", "all"], value="A", description="weak data")
+        controls["hopeless"].description, controls["mean"].description = "share p0 = 0", "mean p0 > 0"
         image = w.Image(value=self.view(), format="png", layout=w.Layout(width="620px", object_fit="contain"))
 
         def redraw(_=None) -> None:

@@ -1,34 +1,39 @@
 """The figures of the theory, one function a figure: numbers of `maps` in, Figure out.
 
-Not covered: computing the numbers (maps), one style for all (boostlib.figures), writing files (boostlib.figures.save).
+Not covered: computing the numbers (boostlib.theory.maps, notebook 01), one style for all (boostlib.figures).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from boostlib.figures import ARM_COLOURS, ARMS, PAGE, PERCENT, label_ends
 
-PART_COLOURS = {"right": "#d9d9d9", "waiting": "#0173b2", "misled": "#d55e00", "learner": "#3b3b3b"}
-PART_NAMES = {
-    "right": "right answers",
-    "waiting": "no data yet",
-    "misled": "trained on wrong responses",
-    "learner": "learner error",
+PARTS = {  # of the answers: name and colour
+    "right": ("right answers", "#d9d9d9"),
+    "waiting": ("no data yet", "#0173b2"),
+    "misled": ("trained on wrong responses", "#d55e00"),
+    "learner": ("learner error", "#3b3b3b"),
 }
-KIND_COLOURS = {"hard": ARM_COLOURS["boosting"], "uniform": ARM_COLOURS["uniform"], "none": ARM_COLOURS["filter_only"]}
+LABELS = {  # who is labeled: name and colour
+    "none": ("no labels", ARM_COLOURS["filter_only"]),
+    "hard": ("labels on P-", ARM_COLOURS["boosting"]),
+    "uniform": ("labels on all", ARM_COLOURS["uniform"]),
+}
+SAMPLES = (1, 2, 4, 8, 16, 32)  # ticks of an axis of k
 
 
-def shades(n: int) -> list:
-    """n colours from dark to light that keep their order in grey too; for parameters, where arms have their own."""
-    return [plt.get_cmap("viridis")(x) for x in np.linspace(0, 0.85, n)]
+def by(table: pd.DataFrame, column: str) -> Iterator[tuple[float, pd.DataFrame, tuple]]:
+    """Value, rows and colour for each value of a parameter: from dark to light, in an order that grey keeps."""
+    groups = list(table.groupby(column))
+    for (value, part), x in zip(groups, np.linspace(0, 0.85, len(groups)), strict=True):
+        yield value, part, plt.get_cmap("viridis")(x)
 
 
 def arms_over_rounds(table: pd.DataFrame) -> Figure:
@@ -49,7 +54,7 @@ def rounds_to_error(tables: Mapping[str, pd.DataFrame], eps: float) -> Figure:
     """`maps.rounds_to_error`, a panel for each title: exact (solid) and bound (dashed) against beta, by gamma."""
     fig, axes = plt.subplots(1, len(tables), figsize=(PAGE, 3.0), sharey=True)
     for ax, (title, table) in zip(axes, tables.items(), strict=True):
-        for (gamma, part), colour in zip(table.groupby("gamma"), shades(table["gamma"].nunique()), strict=True):
+        for gamma, part, colour in by(table, "gamma"):
             ax.plot(part["beta"], part["exact"].replace(np.inf, np.nan), color=colour, label=f"{gamma:g}")
             ax.plot(part["beta"], part["bound"].replace(np.inf, np.nan), color=colour, ls=(0, (3, 2)), lw=0.9)
         ax.set(xscale="log", yscale="log", title=title, xlabel="labeler's chance of a right answer, beta")
@@ -79,30 +84,26 @@ def phase_diagram(
 
 
 def samples(table: pd.DataFrame, best: pd.DataFrame, horizon: int) -> Figure:
-    """Left: `maps.over_samples` at one horizon, the best k marked. Right: ``best`` (gamma, round, k) for each horizon."""
+    """Left: accuracy (gamma, k, round) at one horizon, the best k marked. Right: ``best`` k (gamma, round) by horizon."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9), width_ratios=(1.25, 1))
-    part = table[table["round"] == horizon]
     ends = []
-    for (gamma, line), colour in zip(part.groupby("gamma"), shades(part["gamma"].nunique()), strict=True):
+    for gamma, line, colour in by(table[table["round"] == horizon], "gamma"):
         left.plot(line["k"], line["accuracy"], color=colour)
         top = line.loc[line["accuracy"].idxmax()]
         left.plot(top["k"], top["accuracy"], "o", color=colour, ms=5)
         ends.append((line["k"].iloc[-1], line["accuracy"].iloc[-1], f"gamma = {gamma:g}", colour))
-    ks = sorted(part["k"].unique())
     left.set(
         xscale="log", xlabel="samples a prompt, k (dot: the best)", ylabel=f"accuracy after {horizon} rounds, %",
         title="more samples help only behind a good filter",
     )  # fmt: skip
-    left.set_xticks([k for k in (1, 2, 4, 8, 16, 32) if k in ks], labels=[k for k in (1, 2, 4, 8, 16, 32) if k in ks])
+    left.set_xticks(SAMPLES, labels=SAMPLES)
     left.minorticks_off()
     left.yaxis.set_major_formatter(PERCENT)
     label_ends(left, ends)
-    rounds = sorted(best["round"].unique())
-    for t, colour, width in zip(rounds, shades(len(rounds)), np.linspace(2.6, 1.1, len(rounds)), strict=True):
-        line = best[best["round"] == t]
+    for (t, line, colour), width in zip(by(best, "round"), np.linspace(2.6, 1.1, best["round"].nunique()), strict=True):
         right.step(line["gamma"], line["k"], where="mid", color=colour, lw=width, label=f"{t}")
     right.set(yscale="log", xlabel="filter error rate gamma", ylabel="best k", title="the best k, by horizon")
-    right.set_yticks([k for k in (1, 2, 4, 8, 16, 32) if k in ks], labels=[k for k in (1, 2, 4, 8, 16, 32) if k in ks])
+    right.set_yticks(SAMPLES, labels=SAMPLES)
     right.minorticks_off()
     right.set_ylim(0.9, 90)
     right.legend(title="rounds", title_fontsize=7.5, frameon=False, loc="upper center", ncols=4, columnspacing=1)
@@ -114,10 +115,8 @@ def fading(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     fig, axes = plt.subplots(1, len(splits), figsize=(PAGE, 2.8), sharey=True)
     for ax, (title, split) in zip(axes, splits.items(), strict=True):
         t = np.arange(len(split["right"]))
-        ax.stackplot(
-            t, *(split[name] for name in PART_NAMES), colors=[PART_COLOURS[n] for n in PART_NAMES],
-            labels=list(PART_NAMES.values()), lw=0,
-        )  # fmt: skip
+        names, colours = zip(*PARTS.values(), strict=True)
+        ax.stackplot(t, *(split[part] for part in PARTS), colors=colours, labels=names, lw=0)
         ax.set(title=title, xlabel="round t", xlim=(0, t[-1]), ylim=(0, 1))
         ax.grid(False)
     axes[0].set_ylabel("share of answers, %")
@@ -130,36 +129,31 @@ def fading(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 def limits(
     maps: Mapping[str, tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray]]], ylabel: str, rounds: int
 ) -> Figure:
-    """Which part of the error is the largest: title -> (x, y, `maps.what_limits`); colours as in `fading`, lines of equal
+    """Which part of the error is the largest: title -> (x, y, part -> (y, x)); colours as in `fading`, lines of equal
     error in white."""
     fig, axes = plt.subplots(1, len(maps), figsize=(PAGE, 2.8), sharey=True)
-    names = ["waiting", "misled", "learner"]
+    names, colours = zip(*list(PARTS.values())[1:], strict=True)
+    levels = [0.02, 0.05, 0.1, 0.2, 0.5]
     for ax, (title, (x, y, parts)) in zip(axes, maps.items(), strict=True):
-        stack = np.array([parts[name] for name in names])
-        ax.pcolormesh(
-            x, y, stack.argmax(0), cmap=ListedColormap([PART_COLOURS[n] for n in names]), vmin=0, vmax=2,
-            rasterized=True,
-        )  # fmt: skip
-        levels = [0.02, 0.05, 0.1, 0.2, 0.5]
+        stack = np.array([parts[part] for part in list(PARTS)[1:]])
+        ax.pcolormesh(x, y, stack.argmax(0), cmap=ListedColormap(colours), vmin=0, vmax=2, rasterized=True)
         line = ax.contour(x, y, stack.sum(0), levels=levels, colors="white", linewidths=0.9)
-        middles = [max(segments, key=len) for segments in line.allsegs if any(map(len, segments))]
-        at = [
-            tuple(segment[len(segment) // 2]) for segment in middles
-        ]  # away from the frame, which would cut the names
-        ax.clabel(line, fmt={v: f"{100 * v:g}%" for v in levels}, fontsize=7, manual=at)
+        # named in the middle of the longest piece, away from the frame, which would cut the names
+        longest = [max(pieces, key=len) for pieces in line.allsegs if any(map(len, pieces))]
+        middles = [tuple(piece[len(piece) // 2]) for piece in longest]
+        ax.clabel(line, fmt={v: f"{100 * v:g}%" for v in levels}, fontsize=7, manual=middles)
         ax.set(title=title, xlabel="filter error rate gamma")
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=PART_COLOURS[n]) for n in names]
-    handles.append(plt.Line2D([], [], color="#999999", lw=0.9))
-    labels = [PART_NAMES[n] for n in names] + [f"error after {rounds} rounds"]
+    handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours] + [plt.Line2D([], [], color="#999999", lw=0.9)]
+    labels = [*names, f"error after {rounds} rounds"]
     fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     return fig
 
 
 def hard_or_uniform(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """`maps.hard_minus_uniform`: a row for each law of p_0, a column for each horizon; a dot where the difference is
-    within 2 standard errors of zero."""
+    """Columns beta, gamma, round, gain, error: a row for each law of p_0, a column for each horizon; a dot where the
+    difference is within 2 standard errors of zero."""
     horizons = sorted(next(iter(tables.values()))["round"].unique())
     fig, axes = plt.subplots(
         len(tables), len(horizons), figsize=(PAGE, 2.35 * len(tables)), sharex=True, sharey=True, squeeze=False
@@ -187,46 +181,23 @@ def biased(curves: Mapping[str, np.ndarray], by_alpha: pd.DataFrame, without: fl
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
     fig.get_layout_engine().set(wspace=0.06)
     ends = []
-    names = {"none": "no labels", "hard": "labels on P-", "uniform": "labels on all"}
-    for policy, law in curves.items():
-        colour = KIND_COLOURS[policy]
+    for who, law in curves.items():
+        name, colour = LABELS[who]
         left.plot(law[:, 0], color=colour)
         left.plot(law[:, 1], color=colour, ls=(0, (3, 2)))
-        ends.append((len(law) - 1, law[-1, 0], names[policy], colour))
+        ends.append((len(law) - 1, law[-1, 0], name, colour))
     left.set(xlabel="round t", ylabel="share of responses, %", ylim=(0, 1.02), xlim=(0, len(law) - 1),
              title="right (solid), the family (dashed)")  # fmt: skip
     left.yaxis.set_major_formatter(PERCENT)
     label_ends(left, ends)
-    for (m, part), colour in zip(by_alpha.groupby("m"), shades(by_alpha["m"].nunique()), strict=True):
+    for m, part, colour in by(by_alpha, "m"):
         right.plot(part["alpha"], part["right"], color=colour, label=f"m = {m}")
-    right.axhline(without, color=KIND_COLOURS["none"], lw=0.9, ls=(0, (3, 2)))
-    right.text(1, without + 0.015, "no labels", color=KIND_COLOURS["none"], fontsize=7.5, ha="right")
+    name, colour = LABELS["none"]
+    right.axhline(without, color=colour, lw=0.9, ls=(0, (3, 2)))
+    right.text(1, without + 0.015, name, color=colour, fontsize=7.5, ha="right")
     right.set(
         xlabel="weight of weak data, alpha", ylabel=f"right after {rounds} rounds, %", title="labels on all prompts"
     )
     right.yaxis.set_major_formatter(PERCENT)
     right.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.12))
     return fig
-
-
-def curation(maps: Mapping[int, np.ndarray], gammas: np.ndarray, etas: np.ndarray) -> Figure:
-    """`maps.least_beta` for each m; grey: not even perfect labels are enough."""
-    fig, axes = plt.subplots(1, len(maps), figsize=(PAGE, 2.7), sharey=True)
-    for ax, (m, least) in zip(axes, maps.items(), strict=True):
-        ax.set_facecolor("#bbbbbb")
-        mesh = ax.pcolormesh(gammas, etas, least, cmap="magma_r", norm=LogNorm(0.01, 1), rasterized=True)
-        ax.set(title=f"m = {m}", xlabel="filter error rate gamma")
-        ax.grid(False)
-    axes[0].set_ylabel("learner error eta")
-    fig.colorbar(mesh, ax=axes, label="least beta (grey: none)", pad=0.015)
-    return fig
-
-
-def envelopes(ax: Axes, curve: np.ndarray, most: Sequence[float], least: Sequence[float]) -> None:
-    """An exact error curve between the bound (``most``) and Jensen's side (``least``)."""
-    t = np.arange(len(curve))
-    ax.fill_between(t, least, most, color=ARM_COLOURS["boosting"], alpha=0.15, lw=0)
-    ax.plot(t, curve, color=ARM_COLOURS["boosting"])
-    ax.text(5.3, most[5], "bound", fontsize=7.5, va="bottom")
-    ax.text(2.7, least[3], "Jensen", fontsize=7.5, va="center", ha="right")
-    ax.set(xlabel="round t", ylabel="error E[1 - p_t]", yscale="log")

@@ -1,16 +1,13 @@
 """Rounds to error eps: a bound derived for our model under policy `hard`, and the two envelopes of the curve.
 
-Write g = gamma_fn, h = gamma_fp, s(p) = p (1 - g) + (1 - p) h for the chance that a sample is accepted and
-z(p) = (1 - s)^k for a prompt in P-. Given that something is accepted, each accepted sample is right with the same chance
-p (1 - g) / s, so with w(p) the expected wrong share after the labels of a P- prompt
+With g = gamma_fn, h = gamma_fp, s(p) = p (1 - g) + (1 - p) h the chance that a sample is accepted, z(p) = (1 - s)^k that
+of P-, and w(p) the expected wrong share after the labels of a P- prompt,
 
     err(p) = E[1 - p_{t+1} | p_t = p] = (1 - p) h (1 - z) / s + z w(p).
 
-For g + h <= 1 this is a sum of products of nonnegative, decreasing, convex functions of p, hence convex, hence below its
-chord: err(p) <= err(1) + (err(0) - err(1)) (1 - p). Taking expectations, e_t = E[1 - p_t] obeys
-e_{t+1} <= err(1) + lam e_t with lam = err(0) - err(1), and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t),
-and err is decreasing, so iterating err from e_0 is a lower bound on the error. eta turns err into eta + (1 - eta) err.
-With g = h = 0 and k = m = 1: lam = 1 - beta, floor = 0, and from p_0 = 0 the bound is an equality.
+For g + h <= 1 it is convex and decreasing, hence below its chord: with lam = err(0) - err(1), e_t = E[1 - p_t] obeys
+e_{t+1} <= err(1) + lam e_t, and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t), so iterating err from
+e_0 is a lower bound. eta turns err into eta + (1 - eta) err. The proof step by step: notebook 01.
 
 Not covered: other policies, filters worse than chance (g + h > 1), a prompt-dependent beta.
 """
@@ -19,17 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from boostlib.theory.dynamics import Dynamics
+from boostlib.theory.parameters import Parameters, check_chance
 
 
-def expected_error(dynamics: Dynamics, p: np.ndarray) -> np.ndarray:
+def expected_error(d: Parameters, p: np.ndarray) -> np.ndarray:
     """err(p) = E[1 - p_{t+1} | p_t = p], in closed form, for policy "hard" and one beta (or "self")."""
-    d, p = dynamics, np.asarray(p, float)
+    p = np.asarray(p, float)
     s = p * (1 - d.gamma_fn) + (1 - p) * d.gamma_fp
     z = (1 - s) ** d.k
     if d.alpha == 1:  # S+ has no weight: a prompt with accepted samples keeps its p
@@ -40,7 +35,7 @@ def expected_error(dynamics: Dynamics, p: np.ndarray) -> np.ndarray:
     return np.minimum(error, 1.0)  # the sum may round above 1, and iterating would magnify that
 
 
-def _wrong_labels(d: Dynamics, p: np.ndarray) -> np.ndarray:
+def _wrong_labels(d: Parameters, p: np.ndarray) -> np.ndarray:
     """w(p): expected wrong share of a P- prompt after its labels; 1 - p where none is kept."""
     m, beta = (d.m if d.alpha != 0 else 0), (p if d.beta == "self" else d.beta)
     if d.weak_data == "all" and m > 0:
@@ -51,30 +46,25 @@ def _wrong_labels(d: Dynamics, p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bound:
-    """e_t <= floor + rate^t (e_0 - floor), with e_t = E[1 - p_t]; ``rate`` in [0, 1]. theta = log(1 / rate)."""
+    """e_t <= floor + rate^t (e_0 - floor), with e_t = E[1 - p_t]; ``rate`` in [0, 1]. At rate 1 (floor 0) it says only
+    that the error never rises."""
 
-    dynamics: Dynamics
+    parameters: Parameters
     rate: float
     floor: float
 
-    @property
-    def theta(self) -> float:
-        """Natural logarithm of the factor by which the excess error shrinks a round."""
-        return -math.log(self.rate) if self.rate > 0 else math.inf
-
     def rounds(self, eps: float, e0: float = 1.0) -> float:
-        """The least T for which the bound gives e_T <= eps; inf where eps is not above the floor."""
+        """The least T from which on the bound gives e_t <= eps; inf where eps is not above the floor."""
         if not 0 < eps <= 1:
             raise ValueError(f"eps = {eps!r} is outside (0, 1].")
-        if not 0 <= e0 <= 1:
-            raise ValueError(f"e0 = {e0!r} is outside [0, 1].")
-        if e0 <= eps:
-            return 0.0 if self.floor <= eps else math.inf
+        check_chance(e0=e0)
+        if e0 <= eps and self.floor <= eps:
+            return 0.0
         if eps <= self.floor or self.rate == 1:
             return math.inf
         if self.rate == 0:
             return 1.0
-        exact = math.log((e0 - self.floor) / (eps - self.floor)) / self.theta
+        exact = math.log((e0 - self.floor) / (eps - self.floor)) / -math.log(self.rate)
         return float(math.ceil(exact - 1e-9))  # 1e-9: log(x^n) / log(x) may round above n
 
     def most_error(self, e0: float, rounds: int) -> np.ndarray:
@@ -85,22 +75,21 @@ class Bound:
         """Jensen's side at t = 0..rounds: no run has less expected error."""
         errors = [e0]
         for _ in range(rounds):
-            errors.append(float(expected_error(self.dynamics, 1 - errors[-1])))
+            errors.append(float(expected_error(self.parameters, 1 - errors[-1])))
         return np.array(errors)
 
 
-def bound_of(dynamics: Dynamics) -> Bound:
-    if dynamics.policy != "hard" or not isinstance(dynamics.beta, float) or dynamics.alpha == 1:
+def bound_of(d: Parameters) -> Bound:
+    """The bound for these parameters; ValueError where it is not derived."""
+    if d.policy != "hard" or not isinstance(d.beta, float) or d.alpha == 1:
         raise ValueError("the bound is derived for policy 'hard', one number beta and alpha below 1.")
-    if dynamics.gamma_fn + dynamics.gamma_fp > 1:
+    if d.gamma_fn + d.gamma_fp > 1:
         raise ValueError(
-            f"gamma_fp + gamma_fn = {dynamics.gamma_fp + dynamics.gamma_fn:g} is outside [0, 1]: "
+            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is outside [0, 1]: "
             "the filter is worse than chance, and the bound's proof needs one that is not."
         )
-    d = dynamics
     w0, w1 = _wrong_labels(d, np.array([0.0, 1.0])).tolist()
     at0 = d.eta + (1 - d.eta) * (1 - (1 - d.gamma_fp) ** d.k * (1 - w0))
     at1 = d.eta + (1 - d.eta) * d.gamma_fn**d.k * w1
     rate = at0 - at1
-    floor = 1.0 if rate == 1 else at1 / (1 - rate)
-    return Bound(dynamics, rate, floor)
+    return Bound(d, rate, 0.0 if rate == 1 else at1 / (1 - rate))

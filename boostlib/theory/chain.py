@@ -1,10 +1,11 @@
-"""One round as a finite Markov chain, for policies that give a prompt data of one kind (`hard`, filter only).
+"""A round as a finite Markov chain: `forward` where a prompt has data of one kind (`hard`, filter only), `forward_mixed`
+where it can have both (`uniform`).
 
 A prompt's state is its law over kinds of responses: (right, wrong), or more kinds for a biased filter. After a round
 with data it is a vector of small fractions, counts / total; after a round without data it is kept. A learner error
-eta mixes every state with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
+eta mixes every law with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
 
-Not covered: prompts with both kinds of data (mixed), budgets shared over prompts and shared skills (monte_carlo).
+Not covered: budgets shared over prompts, policies that look at the samples, shared skills (monte_carlo).
 """
 
 from __future__ import annotations
@@ -12,181 +13,245 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
-from math import factorial, gcd, prod
+from itertools import repeat
+from math import e, prod
+from typing import NamedTuple
 
 import numpy as np
 
 _NEGLIGIBLE = 1e-18  # mass that no sum of doubles near 1 can feel
-_BLOCK = 1024  # laws at a time, so that the work stays in the processor's cache
+_MOST = 1_900  # draws, beyond which `chances` would overflow
+_BLOCK = 25_000  # chances at a time, so that the work stays in the processor's cache
 
-
-@lru_cache(maxsize=256)
-def _outcomes(draws: int, kinds: int, all_kept: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (o, kinds + 1), the last column the rejected ones, and multinomial coefficients (o,). No draw: one
-    empty outcome."""
-    rows = [c for c in product(range(draws + 1), repeat=kinds) if sum(c) <= draws]
-    if all_kept:
-        rows = [c for c in rows if sum(c) == draws]
-    counts = np.array([(*c, draws - sum(c)) for c in rows])
-    coefficient = [factorial(draws) // prod(map(factorial, map(int, row))) for row in counts]
-    return counts, np.array(coefficient, float)
-
-
-def outcome_law(laws: np.ndarray, keep: np.ndarray, draws: int, all_kept: bool = False) -> np.ndarray:
-    """Chances (o, n) of every count of kept draws, from n laws over kinds (n, kinds); kind i is kept with ``keep[i]``."""
-    counts, coefficient = _outcomes(draws, laws.shape[1], all_kept)
-    kept = laws * keep
-    rest = np.maximum(1 - kept.sum(1), 0) if not all_kept else np.zeros(len(laws))
-    chance = np.empty((len(counts), len(laws)))
-    for start in range(0, len(laws), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        powers = np.empty((draws + 1, rest[part].size))
-        for kind, x in enumerate((*kept[part].T, rest[part])):
-            powers[0] = 1
-            for i in range(draws):
-                np.multiply(powers[i], x, out=powers[i + 1])
-            if kind == 0:
-                np.multiply(powers[counts[:, 0]], coefficient[:, None], out=chance[:, part])
-            else:
-                chance[:, part] *= powers[counts[:, kind]]
-    return chance
+#: One t of a chain: pairs of laws (v, kinds) and how many prompts hold them, mass (classes, v). Classes are groups of
+#: prompts that share a labeler; all masses sum to 1.
+Parts = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The states that data can lead to, and which outcome leads where."""
+class Outcomes:
+    """What some draws can leave in a prompt's data, sorted by the law that the data amounts to."""
 
-    laws: np.ndarray  # (s, kinds)
-    samples: np.ndarray  # (s, outcomes of k samples), 0 or 1
-    labels: np.ndarray  # (s, outcomes of m labels), 0 or 1
-    no_samples: int  # the outcome with nothing kept
-    no_labels: int | None
+    counts: np.ndarray  # (o, kinds + 1): kept draws of each kind, then the rejected ones
+    starts: np.ndarray  # where the outcomes of each law begin; of "nothing kept" first, where that can be
+    fractions: np.ndarray  # (s, kinds): counts in lowest terms, one row a law
+    can_be_empty: bool
 
 
 @lru_cache(maxsize=256)
-def grid(k: int, m: int, kinds: int, keep_all_labels: bool) -> Grid:
-    tables = [_outcomes(k, kinds, False)[0][:, :kinds], _outcomes(m, kinds, keep_all_labels)[0][:, :kinds]]
-    index: dict[tuple[int, ...], int] = {}
-    places = []
-    for table in tables:
-        reduced = [tuple(int(c) // gcd(*map(int, row)) for c in row) if row.any() else None for row in table]
-        places.append([None if r is None else index.setdefault(r, len(index)) for r in reduced])
-    laws = np.array([np.array(r) / sum(r) for r in index])
-    matrices = []
-    for place in places:
-        matrix = np.zeros((len(index), len(place)))
-        for outcome, state in enumerate(place):
-            if state is not None:
-                matrix[state, outcome] = 1
-        matrices.append(matrix)
-    nothing = [place.index(None) if None in place else None for place in places]
-    return Grid(laws, matrices[0], matrices[1], nothing[0], nothing[1])
+def outcomes(draws: int, kinds: int, all_kept: bool) -> Outcomes:
+    if draws > _MOST:
+        raise ValueError(f"{draws} responses a prompt: the chain holds up to {_MOST}; `simulate` holds any number.")
+    counts = np.indices((draws + 1,) * kinds).reshape(kinds, -1).T
+    kept = counts.sum(1)
+    counts = counts[kept == draws if all_kept else kept <= draws]
+    divisor = np.maximum(np.gcd.reduce(counts, axis=1), 1)[:, None]
+    fractions, law = np.unique(counts // divisor, axis=0, return_inverse=True)  # nothing kept, all zeros, comes first
+    order = np.argsort(law.ravel(), kind="stable")
+    counts = np.column_stack([counts, draws - counts.sum(1)])[order]
+    starts = np.searchsorted(law.ravel()[order], np.arange(len(fractions)))
+    can_be_empty = not fractions[0].any()
+    return Outcomes(counts, starts, fractions[1:] if can_be_empty else fractions, can_be_empty)
+
+
+def chances(laws: np.ndarray, keep: np.ndarray, draws: int, all_kept: bool = False) -> np.ndarray:
+    """Multinomial chances (o, n) of `outcomes`, from n laws (n, kinds); kind i is kept with chance ``keep[i]``."""
+    kept = (laws * keep).T
+    rejected = np.zeros(len(laws)) if all_kept else np.maximum(1 - kept.sum(0), 0)
+    x, counts = np.vstack([kept, rejected]), outcomes(draws, laws.shape[1], all_kept).counts
+    scale = max(1.0, draws / e)  # spreads n! over the powers: x^i / i! times scale^i neither over- nor underflows
+    powers = np.ones((draws + 1, *x.shape))
+    powers[0, 0] = prod(i / scale for i in range(1, draws + 1))
+    for i in range(1, draws + 1):
+        np.multiply(powers[i - 1], x * (scale / i), out=powers[i])
+    chance = powers[counts[:, 0], 0]
+    for kind in range(1, len(x)):
+        chance *= powers[counts[:, kind], kind]
+    return chance
+
+
+def learnt(laws: np.ndarray, keep: np.ndarray, draws: int, all_kept: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Chances (s, n) of each law that data from n laws (n, kinds) can amount to, and (n,) of no data."""
+    table = outcomes(draws, laws.shape[1], all_kept)
+    sums = np.empty((len(table.starts), len(laws)))
+    size = max(1, _BLOCK // len(table.counts))
+    for start in range(0, len(laws), size):
+        part = slice(start, start + size)
+        np.add.reduceat(chances(laws[part], keep, draws, all_kept), table.starts, out=sums[:, part])
+    return (sums[1:], sums[0]) if table.can_be_empty else (sums, np.zeros(len(laws)))
+
+
+@lru_cache(maxsize=256)
+def states(k: int, m: int, kinds: int, all_labels: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The laws (s, kinds) that data can amount to, those of samples first; and the place of each law of labels."""
+    samples, labels = outcomes(k, kinds, False).fractions, outcomes(m, kinds, all_labels).fractions
+    index = {row: i for i, row in enumerate(map(tuple, samples.tolist()))}
+    place = [index.setdefault(row, len(index)) for row in map(tuple, labels.tolist())]
+    fractions = np.array(list(index), float)
+    return fractions / fractions.sum(1, keepdims=True), np.array(place, int)
+
+
+class Step(NamedTuple):
+    """What a round does to n laws."""
+
+    reached: (
+        np.ndarray
+    )  # (s, n): chance of each state by samples; may leave out the last states, which are of labels alone
+    asks: np.ndarray  # (n,): chance that the class's labeler is asked
+    keeps: np.ndarray  # (n,): chance that the law is kept, and nobody asked
 
 
 @dataclass(frozen=True)
 class Round:
-    """What the chain needs to know of a round. Classes are groups of prompts that share a labeler."""
+    """What the chain needs to know of a round."""
 
     k: int
-    m: int  # labels for a prompt without accepted samples; 0 for none
+    m: int  # 0 where labels have no weight
     keep: np.ndarray  # (kinds,): chance that the filter accepts a response of each kind
     labeler: np.ndarray | None  # (classes, kinds): law of a label; None: the prompt's own current law
     filter_labels: bool
     eta: float
-    train_on_samples: bool = True  # False where alpha = 1 leaves S+ without weight
+    alpha: float | None
+    everyone: bool  # labels for every prompt; else for those without accepted samples
+    pooled: bool  # alpha is shared out over all prompts; else within each
 
     @property
     def kinds(self) -> int:
         return self.keep.size
 
     @property
-    def grid(self) -> Grid:
-        return grid(self.k, self.m, self.kinds, not self.filter_labels)
+    def states(self) -> np.ndarray:
+        return states(self.k, self.m, self.kinds, not self.filter_labels)[0]
+
+    @property
+    def keep_labels(self) -> np.ndarray:
+        return self.keep if self.filter_labels else np.ones(self.kinds)
 
     def age(self, laws: np.ndarray, rounds: int | np.ndarray) -> np.ndarray:
-        """Laws after ``rounds`` rounds of learner error: mass moves to the last kind."""
-        if self.eta == 0:
-            return np.broadcast_to(laws, np.broadcast_shapes(laws.shape, np.shape(rounds)))
-        left = (1 - self.eta) ** np.asarray(rounds, float)
+        """Laws (n, kinds) after so many rounds of learner error, or after each of ``rounds`` (r,): (r, n, kinds). Mass
+        moves to the last kind."""
+        left = ((1 - self.eta) ** np.asarray(rounds, float))[..., None, None]
         aged = laws * left
-        aged[..., -1] += 1 - left[..., 0] if np.ndim(left) else 1 - left
+        aged[..., -1:] += 1 - left
         return aged
 
-    def label_law(self, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """States (s, n) reached by m labels drawn from n laws, and the chance (n,) of no data at all."""
-        keep = self.keep if self.filter_labels else np.ones(self.kinds)
-        chance = outcome_law(laws, keep, self.m, not self.filter_labels)
-        none = self.grid.no_labels
-        return self.grid.labels @ chance, chance[none] if none is not None else np.zeros(len(laws))
+    def labeled(self, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Chances (s, n) of each state after labels drawn from n laws, and (n,) of no label kept."""
+        place = states(self.k, self.m, self.kinds, not self.filter_labels)[1]
+        reached, nothing = learnt(laws, self.keep_labels, self.m, not self.filter_labels)
+        by_state = np.zeros((len(self.states), len(laws)))
+        by_state[place] = reached
+        return by_state, nothing
 
-    def step(self, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """From n laws (n, kinds): chances (n, s) of the state reached by data, (n,) of asking the class's labeler,
-        and (n,) of keeping the law without asking it."""
-        chance = outcome_law(laws, self.keep, self.k)
-        ask = chance[self.grid.no_samples]
-        if self.train_on_samples:
-            reached, kept = (self.grid.samples @ chance).T, np.zeros(len(laws))
-        else:
-            reached, kept = np.zeros((len(laws), len(self.grid.laws))), 1 - ask
-        if self.labeler is None:
-            labels, nothing = self.label_law(laws)
-            return reached + ask[:, None] * labels.T, np.zeros(len(laws)), kept + ask * nothing
-        return reached, ask, kept
+    def step(self, laws: np.ndarray) -> Step:
+        reached, failed = learnt(laws, self.keep, self.k)
+        keeps = np.zeros(len(laws))
+        if self.alpha == 1:  # S+ has no weight
+            reached, keeps = np.zeros_like(reached), 1 - failed
+        if self.labeler is not None:
+            return Step(reached, failed, keeps)
+        by_labels, nothing = self.labeled(laws)  # the prompt asks itself
+        by_labels *= failed
+        by_labels[: len(reached)] += reached
+        return Step(by_labels, np.zeros(len(laws)), keeps + failed * nothing)
+
+    def steps(self, laws: np.ndarray, rounds: int) -> Iterator[Step]:
+        """`step` of laws that only age, at t = 0, 1, ...; several rounds at once: few, large array operations."""
+        if self.eta == 0:
+            yield from repeat(self.step(laws), rounds)
+        block = min(8, max(1, 20_000 // len(laws)))
+        for t in range(0, rounds if self.eta else 0, block):
+            aged = self.age(laws, np.arange(t, min(t + block, rounds)))
+            parts = self.step(aged.reshape(-1, self.kinds))
+            yield from map(Step, *(np.split(part, len(aged), axis=-1) for part in parts))
 
 
-def forward(
-    rnd: Round, laws: np.ndarray, weights: np.ndarray, classes: np.ndarray, rounds: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """The chain from t = 0 to ``rounds``, exactly.
+def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
+    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n)."""
+    both_kinds = rnd.everyone and rnd.m > 0
+    return (forward_mixed if both_kinds else forward)(rnd, laws, mass, rounds)
 
-    ``laws`` (n, kinds), ``weights`` (n,) and ``classes`` (n,) describe p_0; classes count from 0, ascending, none left out.
-    Yields at every t: laws without data so far (n, kinds) and their mass (n,); laws by age (ages, s, kinds) and their
-    mass (classes, ages, s). The masses sum to the sum of the weights.
-    """
-    starts = np.searchsorted(classes, np.arange(classes[-1] + 1))
-    if rnd.labeler is None:
-        label, nothing = np.zeros((len(starts), len(rnd.grid.laws))), np.zeros(len(starts))
-    else:
-        label, nothing = rnd.label_law(rnd.labeler)
-        label = label.T
-    can_wait = rnd.labeler is None or bool(nothing.any()) or not rnd.train_on_samples
+
+def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
+    """Two parts at each t: prompts that no data has reached yet; and the states by age, (ages x s, kinds)."""
+    s, classes = len(rnd.states), len(mass)
+    label, nothing = np.zeros((classes, s)), np.zeros((classes, 1))  # the states that labels lead to, no label kept
+    if rnd.labeler is not None:  # else `step` includes the labels
+        label, none_kept = (x.T for x in rnd.labeled(rnd.labeler))
+        nothing = np.where(none_kept > _NEGLIGIBLE, none_kept, 0)[:, None]
+
+    def spread(mass: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of mass (classes, n): what samples bring to each state, what the labeler is asked about, what keeps its law."""
+        reached, asks, keeps = step
+        return mass @ reached.T, mass @ asks, mass * (keeps + asks * nothing)
+
+    can_wait = nothing.any() or rnd.labeler is None or rnd.alpha == 1
     ages = max(rounds, 1) if rnd.eta > 0 and can_wait else 1
-    states = rnd.age(rnd.grid.laws[None], np.arange(1, ages + 1)[:, None, None])
-    s = len(rnd.grid.laws)
-    reached, ask, kept = rnd.step(states.reshape(-1, rnd.kinds))
-    keep_mass = kept + ask * nothing[:, None]
-    atom, mass = weights.astype(float).copy(), np.zeros((len(starts), ages * s))
-    one = len(starts) == 1
-    distinct, which = (laws, slice(None)) if one else np.unique(laws, axis=0, return_inverse=True)
-    block = min(8, max(1, 20_000 // len(distinct))) if rnd.eta > 0 else rounds + 1
-    waits = True  # whether any prompt still waits for its first data
+    values = rnd.age(rnd.states, np.arange(1, ages + 1)).reshape(-1, rnd.kinds)
+    of_states, of_untouched = rnd.step(values), rnd.steps(laws, rounds)
+    untouched, mass = mass, np.zeros((classes, 0 if ages > 1 else s))
     for t in range(rounds + 1):
-        now = rnd.age(laws, t)
-        yield now, atom, states, mass.reshape(-1, ages, s)
+        n = mass.shape[1]
+        yield [(rnd.age(laws, t), untouched), (values[:n], mass)]
         if t == rounds:
             return
-        used = min(t, ages) * s
-        waits = waits and (t % 8 > 0 or atom.sum() > _NEGLIGIBLE)
-        if waits and rnd.eta > 0 and t % block == 0:  # several rounds at once: few, large array operations
-            span = np.arange(t, min(t + block, rounds))
-            steps = rnd.step(rnd.age(distinct[None], span[:, None, None]).reshape(-1, rnd.kinds))
-            steps = [part.reshape(len(span), len(distinct), *part.shape[1:]) for part in steps]
-        elif t == 0:
-            steps = [part[None] for part in rnd.step(distinct)]
-        entry, asked = mass[:, :used] @ reached[:used], mass[:, :used] @ ask[:used]
-        if waits:
-            on, to_labeler, stay = (part[t % block if rnd.eta > 0 else 0][which] for part in steps)
-            if one:
-                entry += atom @ on
-            else:
-                entry += np.add.reduceat(atom[:, None] * on, starts, axis=0)
-            asked += np.add.reduceat(atom * to_labeler, starts)
-            atom = atom * (stay + to_labeler * nothing[classes])
-        entry += asked[:, None] * label
-        waiting, mass = mass[:, :used] * keep_mass[:, :used], np.zeros_like(mass)
-        if ages > 1:
-            mass[:, s : s + used] = waiting
-        elif rnd.eta == 0:
-            mass[:, :used] = waiting
-        mass[:, :s] += entry
+        sampled, asked, kept = spread(mass, Step(*(part[..., :n] for part in of_states)))
+        if untouched.sum() > _NEGLIGIBLE:
+            first, also_asked, untouched = spread(untouched, next(of_untouched))
+            sampled, asked = sampled + first, asked + also_asked
+        fresh = asked[:, None] * label
+        fresh[:, : sampled.shape[1]] += sampled
+        mass = np.hstack([fresh, kept]) if ages > 1 else fresh + kept  # what is kept grows a round older
+
+
+def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
+    """One part at each t. Every prompt gets labels, so that it can hold S+ and D at once.
+
+    Algorithm 2 weighs an S+ example by (1 - alpha) / |S+| and a D example by alpha / |D|. The totals tie all prompts
+    together (``pooled``); with many prompts they settle at their expectations, and the chain is exact in that limit. With
+    a prompt's own totals it is exact for any number of prompts.
+    """
+    all_labels, m, alpha = not rnd.filter_labels, rnd.m, rnd.alpha
+    in_s = outcomes(rnd.k, rnd.kinds, False).counts[:, None, : rnd.kinds]
+    in_d = outcomes(m, rnd.kinds, all_labels).counts[None, :, : rnd.kinds]
+    n_s, n_d = in_s.sum(-1), in_d.sum(-1)
+    for t in range(rounds + 1):
+        yield [(laws, mass)]
+        if t == rounds:
+            return
+        labelers = [laws] * len(mass) if rnd.labeler is None else list(rnd.labeler[:, None])
+        if alpha is None:
+            w_s = w_d = np.float64(1)
+        elif rnd.pooled:
+            kept = sum((row * (labeler @ rnd.keep_labels)).sum() for row, labeler in zip(mass, labelers, strict=True))
+            w_s, w_d = _shared(1 - alpha, rnd.k * (mass.sum(0) @ (laws @ rnd.keep))), _shared(alpha, m * kept)
+        else:
+            w_s, w_d = _shared(1 - alpha, n_s), _shared(alpha, n_d)
+        total = w_s * n_s + w_d * n_d  # (outcomes of samples, outcomes of labels), as all that follows
+        has_data = total > 0
+        after = w_s[..., None] * in_s + w_d[..., None] * in_d
+        after = after[has_data] / total[has_data][:, None]
+
+        sampled = chances(laws, rnd.keep, rnd.k)
+        reached, waiting = [], []
+        for row, labeler in zip(mass, labelers, strict=True):
+            labeled = chances(labeler, rnd.keep_labels, m, all_labels)
+            both = (sampled * row) @ labeled.T if rnd.labeler is None else np.outer(sampled @ row, labeled)
+            reached.append(both[has_data])
+            waiting.append(row * (sampled * (~has_data @ labeled)).sum(0))
+        laws = rnd.age(np.concatenate([after, laws]), 1)
+        laws, mass = _merged(laws, np.concatenate([np.array(reached), np.array(waiting)], 1))
+
+
+def _shared(weight: float, examples: np.ndarray | float) -> np.ndarray:
+    """The weight of one example; 0 where there is none."""
+    return np.divide(weight, examples, out=np.zeros(np.shape(examples)), where=np.greater(examples, 0))
+
+
+def _merged(laws: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Equal laws made one; those left out that a million together would not be felt."""
+    used = mass.max(0) > _NEGLIGIBLE * 1e-6
+    laws, mass = laws[used], mass[:, used]
+    key, axis = (laws[:, 0], None) if laws.shape[1] == 2 else (laws, 0)
+    _, first, where = np.unique(key, axis=axis, return_index=True, return_inverse=True)
+    return laws[first], np.array([np.bincount(where.ravel(), row, first.size) for row in mass])

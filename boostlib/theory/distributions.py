@@ -1,6 +1,6 @@
 """Laws of p: how the chance of a right response is spread over prompts, before and during a run.
 
-Not covered: how a law changes in a round (chain, mixed), and fitting one to samples.
+Not covered: how a law changes in a round (chain), and fitting one to samples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Beta:
+class BetaLaw:
     """p_0 ~ Beta(a, b) over prompts, a and b > 0; its mean is a / (a + b)."""
 
     a: float
@@ -21,7 +21,7 @@ class Beta:
 
     def __post_init__(self) -> None:
         if not (self.a > 0 and self.b > 0 and np.isfinite(self.a + self.b)):
-            raise ValueError(f"Beta(a={self.a}, b={self.b}): both parameters must be finite and above 0.")
+            raise ValueError(f"BetaLaw(a={self.a}, b={self.b}): both parameters must be finite and above 0.")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Histogram:
         object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
 
 
-#: What every method takes as p_0: a number, one value a prompt, a Beta, or a histogram.
-Initial = float | Sequence[float] | np.ndarray | Beta | Histogram
+#: What every method takes as p_0: a number, one value a prompt, a BetaLaw, or a Histogram.
+Initial = float | Sequence[float] | np.ndarray | BetaLaw | Histogram
 
 
 def _chances(p: np.ndarray) -> np.ndarray:
@@ -54,15 +54,15 @@ def _chances(p: np.ndarray) -> np.ndarray:
     return p
 
 
-def as_initial(p0: Initial) -> np.ndarray | Beta | Histogram:
-    """The checked p_0: Beta and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d array."""
-    if isinstance(p0, Beta | Histogram):
+def as_initial(p0: Initial) -> np.ndarray | BetaLaw | Histogram:
+    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d array."""
+    if isinstance(p0, BetaLaw | Histogram):
         return p0
     if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):
         return Histogram(*p0)
     p = np.atleast_1d(np.asarray(p0, float))
     if p.ndim != 1:
-        raise ValueError(f"p0 has shape {p.shape}; give one value a prompt, a Beta or a Histogram.")
+        raise ValueError(f"p0 has shape {p.shape}; give one value a prompt, a BetaLaw or a Histogram.")
     return _chances(p)
 
 
@@ -82,13 +82,10 @@ def _jacobi(nodes: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
     return p.clip(0, 1), w / w.sum()
 
 
-def atoms(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (n,) and weights (n,) that integrate polynomials in p_0 up to ``degree`` exactly.
-
-    For a Beta these are Gauss-Jacobi nodes; E[p_t] is a polynomial in p_0, so enough of them make it exact.
-    """
+def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly. For a BetaLaw these are Gauss-Jacobi nodes; E[p_t] is a polynomial in p_0, so enough of them make it exact."""
     p = as_initial(p0)
-    if isinstance(p, Beta):
+    if isinstance(p, BetaLaw):
         return _jacobi(degree // 2 + 1, p.a, p.b)
     if isinstance(p, Histogram):
         return np.array(p.values), np.array(p.weights)
@@ -98,7 +95,7 @@ def atoms(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
 def draw(p0: Initial, prompts: int, rng: np.random.Generator) -> np.ndarray:
     """``prompts`` values of p_0, independent draws; an array is given back as it is."""
     p = as_initial(p0)
-    if isinstance(p, Beta):
+    if isinstance(p, BetaLaw):
         return rng.beta(p.a, p.b, prompts)
     if isinstance(p, Histogram):
         return rng.choice(p.values, prompts, p=p.weights)
@@ -109,7 +106,7 @@ def draw(p0: Initial, prompts: int, rng: np.random.Generator) -> np.ndarray:
 class Law:
     """The law of p_t for t = 0..rounds.
 
-    ``values`` (s,) ascending; ``mass`` (rounds + 1, s), each row sums to 1. For a Beta p_0 the values that no data has
+    ``values`` (s,) ascending; ``mass`` (rounds + 1, s), each row sums to 1. For a BetaLaw p_0 the values that no data has
     reached yet stand at quadrature nodes: their moments are exact, their places are not.
     """
 
@@ -131,13 +128,9 @@ class Law:
         return self.mass[:, inside].sum(1)
 
 
-def merge(parts: list[list[tuple[np.ndarray, np.ndarray]]]) -> Law:
-    """A Law from (values, masses) pairs, a list of pairs for each t; equal values become one."""
-    support, where = np.unique(np.concatenate([v.ravel() for row in parts for v, _ in row]), return_inverse=True)
-    mass, at = np.zeros((len(parts), support.size)), 0
-    for t, row in enumerate(parts):
-        for values, weight in row:
-            np.add.at(mass[t], where[at : at + values.size], weight.ravel())
-            at += values.size
+def law_of(rows: list[tuple[np.ndarray, np.ndarray]]) -> Law:
+    """A Law from values and their masses (n,), a pair for each t; equal values become one."""
+    values = np.unique(np.concatenate([v for v, _ in rows]))
+    mass = np.array([np.bincount(np.searchsorted(values, v), w, values.size) for v, w in rows])
     used = mass.any(0)
-    return Law(support[used], mass[:, used])
+    return Law(values[used], mass[:, used])

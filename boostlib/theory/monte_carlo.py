@@ -1,34 +1,23 @@
 """Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills.
 
-Not covered: the expected curve itself where a chain exists (chain, mixed); this is its independent check there.
+Not covered: the expected curve itself where a chain exists (chain); this is its independent check there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
-from boostlib.theory.distributions import Beta, Histogram, Initial, as_initial, draw
-
-if TYPE_CHECKING:
-    from boostlib.theory.dynamics import Dynamics
-
+from boostlib.allocation import POLICIES, Statistics
+from boostlib.theory.distributions import BetaLaw, Histogram, Initial, as_initial, draw
+from boostlib.theory.parameters import Parameters, check_chance, check_whole
 
 _BLOCK = 65_536  # prompts at a time, so that the work stays in the processor's cache
 
 
-def find_policy(name: str) -> Callable:
-    from boostlib.allocation import POLICIES
-
-    if name not in POLICIES:
-        raise ValueError(f"unknown policy {name!r}; known are {', '.join(POLICIES)}.")
-    return POLICIES[name]
-
-
 def simulate(
-    d: Dynamics,
+    d: Parameters,
     p0: Initial,
     rounds: int,
     n_seeds: int,
@@ -39,56 +28,42 @@ def simulate(
     skill: Sequence[int] | None = None,
     pooling: float = 1.0,
     speed: float = 1.0,
-    cost: Sequence[float] | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Mean of p_t over prompts for each seed, shape (n_seeds, rounds + 1).
 
-    A Beta or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform" spend m
-    labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget`` (labels a
+    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform" spend
+    m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget`` (labels a
     round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts: p_{t+1} =
-    (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the own share. Row
-    i depends on (seed, i) alone.
+    (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the own share. With
+    ``speed`` below 1 a round goes only that part of the way from p_t. Row i depends on (seed, i) alone.
     """
-    from boostlib.theory.dynamics import _check_rounds
-
-    _check_rounds(rounds)
-    if n_seeds < 1:
-        raise ValueError(f"n_seeds = {n_seeds}: give at least 1.")
-    if not 0 <= pooling <= 1:
-        raise ValueError(f"pooling = {pooling!r} is outside [0, 1].")
-    if not 0 <= speed <= 1:
-        raise ValueError(f"speed = {speed!r} is outside [0, 1].")
+    check_whole(0, rounds=rounds)
+    check_whole(1, n_seeds=n_seeds)
+    check_chance(pooling=pooling, speed=speed)
     spec = as_initial(p0)
-    n = prompts if isinstance(spec, Beta | Histogram) else len(spec)
+    n = prompts if isinstance(spec, BetaLaw | Histogram) else len(spec)
     groups = None if skill is None else np.unique(np.asarray(skill), return_inverse=True)[1]
     if groups is not None and groups.shape != (n,):
         raise ValueError(f"skill has shape {groups.shape} for {n} prompts; give one group a prompt.")
-    fixed = budget is None and d.policy in ("hard", "uniform")
-    if not fixed:
-        budget = d.m * n if budget is None else budget
-    policy = None if fixed else find_policy(d.policy)
+    if budget is None and d.policy not in ("hard", "uniform"):
+        budget = d.m * n
     curves = np.empty((n_seeds, rounds + 1))
     for i in range(n_seeds):
         rng = np.random.Generator(np.random.SFC64([seed, i]))
         p = draw(spec, n, rng)
-        run = _Run(d, d.betas(p0 if np.ndim(d.beta) else p, p), rng, policy, budget, groups, pooling, cost, speed)
-        curves[i] = run.curve(p, rounds)
-        if progress:
-            progress(1)
+        beta = d.labeler(p0 if np.ndim(d.beta) else p, p)
+        curves[i] = _Run(d, beta, rng, budget, groups, pooling, speed).curve(p, rounds)
     return curves
 
 
 class _Run:
-    """One seed: arrays over prompts, a loop over rounds."""
+    """One seed: arrays over prompts, a loop over rounds. ``budget`` None: m labels a prompt that the policy names."""
 
-    def __init__(self, d, beta, rng, policy, budget, groups, pooling, cost, speed) -> None:
-        self.d, self.rng, self.policy, self.budget, self.speed = d, rng, policy, budget, speed
-        self.beta, self.groups, self.pooling = beta, groups, pooling
-        self.cost = None if cost is None else np.asarray(cost, float)
-        self.accepted: list[np.ndarray] = []
-        self.labels: list[np.ndarray] = []
-        self.labels_accepted: list[np.ndarray] = []
+    def __init__(self, d, beta, rng, budget, groups, pooling, speed) -> None:
+        self.d, self.beta, self.rng, self.budget = d, beta, rng, budget
+        self.groups, self.pooling, self.speed = groups, pooling, speed
+        self.keep_right, self.keep_wrong = (1 - d.gamma_fn, d.gamma_fp) if d.weak_data == "A" else (1.0, 1.0)
+        self.accepted, self.labels, self.labels_accepted = [], [], []  # a row a round, what a policy may see
         # every prompt has data of one kind, with weight: alpha plays no role
         self.single = d.policy == "hard" and groups is None and d.alpha not in (0, 1)
 
@@ -124,40 +99,32 @@ class _Run:
 
     def ask(self, p: np.ndarray, accepted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Prompts (i,) that got labels, and the kept right and kept ones among each one's labels."""
-        d = self.d
-        keep_right, keep_wrong = (1 - d.gamma_fn, d.gamma_fp) if d.weak_data == "A" else (1.0, 1.0)
-        if self.policy is None:
-            if d.m == 0 or d.alpha == 0:
-                none = np.zeros(0, int)
-                return none, none, none
-            who = np.flatnonzero(accepted == 0) if d.policy == "hard" else np.arange(p.size)
-            beta = (p if d.beta == "self" else self.beta)[who]
-            right = (beta * keep_right).astype(np.float32)
-            either = np.float32(1) if keep_wrong == keep_right == 1 else right + (1 - beta) * keep_wrong
-            return who, *self.count(right, np.broadcast_to(either, right.shape).astype(np.float32), d.m)
-        beta = p.astype(float) if d.beta == "self" else self.beta
-        known = {"gamma_fp": d.gamma_fp, "gamma_fn": d.gamma_fn, "filtered": d.weak_data == "A"}
-        known = {"beta": beta, **known} if d.policy == "oracle" else {}  # it alone is told the truth
-        counts = np.asarray(self.policy(self.statistics(p, accepted), self.budget, self.rng, **known))
-        who = np.flatnonzero(counts)
+        d, beta = self.d, p if self.d.beta == "self" else self.beta
+        if self.budget is not None:
+            return self.ask_shared(beta.astype(float), p, accepted)
+        if d.m == 0 or d.alpha == 0:
+            return (np.zeros(0, int),) * 3
+        who = np.flatnonzero(accepted == 0) if d.policy == "hard" else np.arange(p.size)
         beta = beta[who]
-        right = self.rng.binomial(counts[who], beta)
-        a = self.rng.binomial(right, keep_right)
-        n = a + self.rng.binomial(counts[who] - right, keep_wrong)
-        self.labels.append(counts)
-        self.labels_accepted.append(np.bincount(who, n, p.size).astype(int))
-        return who, a, n
+        right = (beta * self.keep_right).astype(np.float32)
+        kept = np.float32(1) if self.keep_right == self.keep_wrong == 1 else right + (1 - beta) * self.keep_wrong
+        return who, *self.count(right, np.broadcast_to(kept, right.shape).astype(np.float32), d.m)
 
-    def statistics(self, p: np.ndarray, accepted: np.ndarray):
-        from boostlib.allocation import Statistics
-
+    def ask_shared(self, beta: np.ndarray, p: np.ndarray, accepted: np.ndarray) -> tuple[np.ndarray, ...]:
+        d = self.d
         self.accepted.append(accepted.astype(int))
-        past = np.array(self.labels, int).reshape(len(self.labels), p.size)
-        kept = np.array(self.labels_accepted, int).reshape(past.shape)
-        return Statistics(
-            accepted=np.array(self.accepted), k=self.d.k, labels=past, labels_accepted=kept, cost=self.cost,
-            p=p.astype(float),
-        )  # fmt: skip
+        past = (np.array(rows, int).reshape(len(rows), p.size) for rows in (self.labels, self.labels_accepted))
+        statistics = Statistics(np.array(self.accepted), d.k, *past, p=p.astype(float))
+        truth = {"beta": beta, "gamma_fp": d.gamma_fp, "gamma_fn": d.gamma_fn, "filtered": d.weak_data == "A"}
+        told = truth if d.policy == "oracle" else {}  # it alone is told the truth
+        counts = np.asarray(POLICIES[d.policy](statistics, self.budget, self.rng, **told))
+        who = np.flatnonzero(counts)
+        right = self.rng.binomial(counts[who], beta[who])
+        kept_right = self.rng.binomial(right, self.keep_right)
+        kept = kept_right + self.rng.binomial(counts[who] - right, self.keep_wrong)
+        self.labels.append(counts)
+        self.labels_accepted.append(np.bincount(who, kept, p.size).astype(int))
+        return who, kept_right, kept
 
     def learn(self, p: np.ndarray, a: np.ndarray, n: np.ndarray) -> np.ndarray:
         """p_{t+1} from p_t and the accepted right ones (a) and accepted ones (n) among each prompt's samples."""
@@ -174,6 +141,7 @@ class _Run:
         return (share * np.float32(1 - self.d.eta)).astype(np.float32)
 
     def mixed(self, p, a, n, who, u, v) -> np.ndarray:
+        """The shares where a prompt may hold both kinds of data, or learn from its skill's."""
         d = self.d
         a, n = a.astype(float), n.astype(float)
         right, kept = np.bincount(who, u, p.size), np.bincount(who, v, p.size)

@@ -12,8 +12,8 @@ from boostlib.analysis import intervals as stats
 from boostlib.analysis import measure as calibrate
 from boostlib.analysis import ranking, spending
 from boostlib.figures import allocation as drawn
-from boostlib.theory import Dynamics
-from boostlib.theory.budgets import by_policy, start
+from boostlib.theory import Dynamics, Histogram
+from boostlib.theory.maps import by_policy, spread_groups
 
 
 def rounds(arms, seeds=2, asked=100.0):
@@ -161,7 +161,8 @@ def test_policies_stand_in_the_order_of_theory():
 def test_the_start_has_the_groups_of_the_run_and_the_mean_of_their_laws():
     counts = {2: np.repeat([3, 4], [5, 15]), 4: np.repeat([0, 1], [50, 10])}
     laws = {g: calibrate.fit_law(c, 4, np.random.default_rng(0), n_boot=0) for g, c in counts.items()}
-    p0, group = start(laws, {2: 20, 4: 60}, prompts=400)
+    spreads = {g: Histogram(*law.initial(48)) for g, law in laws.items()}
+    p0, group = spread_groups(spreads, {2: 20, 4: 60}, prompts=400)
     assert (group == 4).sum() == 300 and len(p0) == 400
     assert p0[group == 2].mean() == pytest.approx(3.75 / 4, abs=0.02)
     assert p0[group == 4].mean() == pytest.approx(10 / 60 / 4, abs=0.01)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from boostlib.theory import ARMS, Beta, Dynamics, Histogram, expected_error
+from boostlib.theory import ARMS, BetaLaw, Dynamics, Histogram, expected_error
 
 PERFECT = {"gamma_fp": 0.0, "gamma_fn": 0.0}
 
@@ -115,7 +115,7 @@ def test_monte_carlo_agrees_with_the_chain_on_240_settings():
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_agrees_with_monte_carlo_from_a_beta_law(arm):
     d = Dynamics(beta=0.3, gamma_fp=0.1, gamma_fn=0.1, eta=0.01).arm(arm)
-    p0 = Beta(0.4, 0.9)
+    p0 = BetaLaw(0.4, 0.9)
     agree(d.exact(p0, 8), d.simulate(p0, 8, n_seeds=40, seed=1, prompts=4000), arm)
 
 
@@ -137,8 +137,8 @@ def test_do_nothing_is_neutral_drift_and_collapses_under_learner_error():
     t = np.arange(31)
     close(Dynamics().arm("do_nothing").exact([0.1, 0.4, 0.8], 30), np.full(31, 1.3 / 3))
     close(Dynamics(eta=0.03).arm("do_nothing").exact([0.1, 0.4, 0.8], 30), 1.3 / 3 * 0.97**t)
-    ends = Dynamics(k=5).arm("do_nothing").absorption([0.1, 0.4, 0.8])
-    close([ends["one"], ends["zero"]], [1.3 / 3, 1 - 1.3 / 3])
+    law = Dynamics(k=5).arm("do_nothing").law([0.1, 0.4, 0.8], 400)
+    close([law.share(1)[-1], law.share(0)[-1]], [1.3 / 3, 1 - 1.3 / 3])
 
 
 def test_do_nothing_fixes_a_prompt_in_about_k_rounds():
@@ -163,15 +163,15 @@ def test_beta_law_is_integrated_exactly():
 
     t, a, b = np.arange(41), 0.3, 2.0
     d = Dynamics(**PERFECT).arm("filter_only")
-    close(d.exact(Beta(a, b), 40), 1 - np.exp(betaln(a, b + 8 * t + 1) - betaln(a, b)))
-    close(Dynamics(beta="p0", **PERFECT).arm("filter_only").exact(Beta(a, b), 0), [a / (a + b)])
+    close(d.exact(BetaLaw(a, b), 40), 1 - np.exp(betaln(a, b + 8 * t + 1) - betaln(a, b)))
+    close(Dynamics(beta="p0", **PERFECT).arm("filter_only").exact(BetaLaw(a, b), 0), [a / (a + b)])
 
 
 def test_failing_mass_is_one_minus_beta_to_the_t():
     for beta in (0.05, 0.3, 1.0):
         d = Dynamics(k=1, m=1, beta=beta, **PERFECT)
         close(d.exact(0.0, 30), 1 - (1 - beta) ** np.arange(31))
-        close(d.escape_time(0.0), 1 / beta)
+        close(d.law(0.0, 800).share(0).sum(), 1 / beta)  # rounds until the first right answer
         if beta < 1:
             for eps in (0.5, 0.1, 1e-3):
                 assert d.bound(eps) == math.ceil(math.log(1 / eps) / math.log(1 / (1 - beta)))
@@ -233,7 +233,7 @@ def test_solved_prompts_are_kept_only_up_to_a_false_rejection_of_all_samples():
 def test_exact_is_a_probability_law_at_every_t():
     for settings in settings_grid(60):
         d = Dynamics(**settings)
-        for p0 in ([0.0, 0.2, 0.9], Beta(0.5, 1.5), Histogram([0, 0.5], [1, 3])):
+        for p0 in ([0.0, 0.2, 0.9], BetaLaw(0.5, 1.5), Histogram([0, 0.5], [1, 3])):
             law = d.law(p0, 5)
             assert (law.mass >= 0).all() and (law.values >= 0).all() and (law.values <= 1).all()
             close(law.mass.sum(1), np.ones(6))
@@ -247,7 +247,7 @@ def test_exact_is_a_probability_law_at_every_t():
 
 
 def test_a_row_of_the_simulation_depends_on_seed_and_row_alone():
-    d, p0 = Dynamics(eta=0.01), Beta(1, 2)
+    d, p0 = Dynamics(eta=0.01), BetaLaw(1, 2)
     np.testing.assert_array_equal(d.simulate(p0, 3, 2, 5), d.simulate(p0, 3, 6, 5)[:2])
     assert not np.array_equal(d.simulate(p0, 3, 2, 5), d.simulate(p0, 3, 2, 6))
 
@@ -262,7 +262,7 @@ def test_every_allocation_policy_runs_on_a_shared_budget():
     from boostlib.allocation import POLICIES
 
     for name in POLICIES:
-        curves = Dynamics(policy=name, beta=0.3).simulate(Beta(0.5, 2), 4, 2, 0, prompts=120)
+        curves = Dynamics(policy=name, beta=0.3).simulate(BetaLaw(0.5, 2), 4, 2, 0, prompts=120)
         assert curves.shape == (2, 5) and (curves >= 0).all() and (curves <= 1).all()
         assert curves[:, -1].mean() > curves[:, 0].mean()
 
