@@ -21,13 +21,14 @@ lab: .venv/ready      ## JupyterLab on the notebooks, with the right kernel
 sweep: .venv/ready    ## many parameter sets of one notebook (SWEEP=sweeps/beta.yaml), resumable
 	$(BIN)/boostlib sweep $(SWEEP)
 
-record: .venv/ready   ## copy the small tables of finished runs beside the executed notebooks
+record: .venv/ready   ## copy finished notebooks, tables and figures to papermill_runs/ and figures/, for committing
 	$(BIN)/boostlib record --profile $(PROFILE)
 
 lock: .venv/ready     ## after a change in pyproject.toml: requirements.lock and environment.yml
 	$(BIN)/pip install -q uv && PATH=$(BIN):$$PATH $(BIN)/python tools/lock.py
 
 .venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "boostlib needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.x" % v[:2] or 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q $(TORCH)
 	$(BIN)/python -m pip install -q --no-deps -r requirements.lock

@@ -6,9 +6,10 @@ Not covered: anything that a notebook or a module does itself; this file only ca
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +21,33 @@ Exit codes: 0 all is well · 1 a notebook or run failed · 2 bad input, nothing 
 3 the machine is in the way (disk full, folder locked or read-only)
 """
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for scripts.")
+timeout = click.option(
+    "--timeout", type=click.IntRange(min=1), metavar="SECONDS", help="Longest time that a cell may take."
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT)
+class Command(click.Command):
+    """A command whose bad input, and whose machine in the way, end in one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `boostlib status | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except (ValueError, FileNotFoundError, OSError, RuntimeError) as error:
+            if isinstance(error, click.exceptions.Exit | click.Abort):
+                raise
+            click.echo(f"boostlib: {error}", err=True)
+            sys.exit(2 if isinstance(error, ValueError | FileNotFoundError) else 3)
+
+
+class Group(click.Group):
+    command_class = Command
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT)
+@click.version_option(package_name="boostlib", prog_name="boostlib")
 def main() -> None:
     """Boosting language models with weak data: run the suite's notebooks, sweep over their parameters, look at runs.
 
@@ -43,19 +68,23 @@ def main() -> None:
 @click.option(
     "-p",
     "--parameter",
-    "parameters",
+    "given",
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
     help="Overrides the profile; repeatable; YAML values.",
 )
 @click.option("--fresh", is_flag=True, help="Drop what earlier runs with these parameters finished, and start anew.")
+@timeout
 @as_json
-def run(notebooks: tuple[str, ...], profile: str, parameters: tuple, fresh: bool, as_json: bool) -> None:
+def run(
+    notebooks: tuple[str, ...], profile: str, given: tuple, fresh: bool, timeout: int | None, as_json: bool
+) -> None:
     """Execute NOTEBOOKS ("02" is enough of a name; none: all) with papermill, in the order in which they need each other.
 
-    The copies go to papermill_runs/<profile>/. Finished rounds, arms and seeds are reused where every setting is the same;
-    the summary says how many. A notebook that fails is shown with its cell; those that need it are skipped, the rest go on.
+    The copies go to runs/notebooks/<profile>/, the tables to runs/tables/; with -p to folders of their own, which 06 and
+    `record` do not read. What is finished under the same settings is reused. A notebook that fails is shown with its cell;
+    those that need it are skipped, the rest go on.
 
     \b
     Examples:
@@ -64,22 +93,25 @@ def run(notebooks: tuple[str, ...], profile: str, parameters: tuple, fresh: bool
       boostlib run 02 --profile laptop -p lr 1e-5 --fresh
     """
     from boostlib import runs
-    from boostlib.runner import batch
-    from boostlib.runner import execute as suite
+    from boostlib.runner import execute
+    from boostlib.runner.parameters import choose, read_yaml, resolve
 
-    with sentences():
-        given = {name: suite.read_yaml(value, f"-p {name} {value}") for name, value in parameters}
-        chosen, outcomes = suite.choose(notebooks), []
-        for outcome in batch.in_order(chosen, profile, given, runs.project_root(), fresh):
-            click.echo(outcome.sentence(), err=as_json or outcome.state != "done")
-            outcomes.append(outcome)
-        if as_json:
-            click.echo(json.dumps([outcome.plain() for outcome in outcomes]))
-        elif len(outcomes) > 1:
-            reused, computed = sum(o.rounds_reused for o in outcomes), sum(o.rounds_computed for o in outcomes)
-            done = sum(o.state == "done" for o in outcomes)
-            click.echo(f"{done} of {len(outcomes)} notebooks done; rounds: {reused} reused, {computed} computed")
-        sys.exit(0 if all(o.state == "done" for o in outcomes) else 1)
+    root = runs.project_root()
+    if len(dict(given)) < len(given):
+        raise ValueError("-p gives a parameter twice: give each once")
+    values = {name: read_yaml(value, f"-p {name} {value}") for name, value in given}
+    jobs = [resolve(path, profile, values) for path in choose(notebooks, root)]
+    outcomes = []
+    for outcome in execute.in_order(jobs, root, fresh=fresh, timeout=timeout):
+        click.echo(outcome.sentence(), err=as_json or outcome.state != "done")
+        outcomes.append(outcome)
+    if as_json:
+        click.echo(json.dumps([asdict(outcome) for outcome in outcomes]))
+    elif len(outcomes) > 1:
+        reused, computed = sum(o.rounds_reused for o in outcomes), sum(o.rounds_computed for o in outcomes)
+        done = sum(o.state == "done" for o in outcomes)
+        click.echo(f"{done} of {len(outcomes)} notebooks done; rounds: {reused} reused, {computed} computed")
+    sys.exit(execute.exit_code([o.failure for o in outcomes if o.failure]))
 
 
 @main.command(epilog=EXIT)
@@ -96,21 +128,13 @@ def run(notebooks: tuple[str, ...], profile: str, parameters: tuple, fresh: bool
 @click.option(
     "--shard", metavar="I/N", help="Only every N-th run from the I-th (from 0): one of N jobs, such as a Slurm array."
 )
+@timeout
 @as_json
-def sweep(
-    file: str,
-    workers: int | None,
-    ray: str | None,
-    gpus: float,
-    retry_failed: bool,
-    shard: str | None,
-    as_json: bool,
-) -> None:
+def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **options: Any) -> None:
     """Execute a notebook once for every parameter set in FILE, and gather the results into one table.
 
-    One failed run does not stop the others; it is reported with its cell, the cell's source and the error. Started again,
-    only what is missing or failed is executed. The table is runs/sweeps/<name>/results.parquet, one row a row of the
-    notebook's own table, with the swept parameters in front.
+    One failed run does not stop the others. Started again, only what is missing or failed is executed. The table is
+    runs/sweeps/<name>/results.parquet: the rows of the notebook's own table, with the swept parameters in front.
 
     \b
     FILE:
@@ -128,24 +152,22 @@ def sweep(
       table = pandas.read_parquet("runs/sweeps/beta/results.parquet")
       seaborn.lineplot(table, x="round", y="test_accuracy", hue="beta")
     """
-    from boostlib.runner import batch
     from boostlib.runner import sweep as sweeps
+    from boostlib.runner.execute import exit_code, told
 
-    with sentences():
-        plan, part = sweeps.read(file), sweeps.read_shard(shard)
-        options = {"ray": ray, "gpus": gpus, "retry_failed": retry_failed, "shard": part}
-        with redirect_stdout(sys.stderr):  # Ray prints on stdout, which is the report's
-            report = sweeps.run(plan, workers, **options, say=click.echo)
-        for i, record in report.failed.items():
-            title = " ".join(f"{k}={json.dumps(v)}" for k, v in record["swept"].items())
-            click.echo(f"\nfailed: run {i}  {title}\n{batch.told(record['failure'])}", err=True)
-        if as_json:
-            click.echo(json.dumps(asdict(report)))
-        else:
-            counts = f"{len(report.computed)} computed, {len(report.reused)} reused, {len(report.failed)} failed"
-            click.echo(f"{report.total} runs: {counts}; {report.seconds:.1f} s")
-            click.echo(f"{report.table}  {report.rows} rows" if report.table else "no run has finished: no table")
-        sys.exit(1 if report.failed else 0)
+    plan, part = sweeps.read(file), sweeps.read_shard(shard)
+    with redirect_stdout(sys.stderr):  # Ray prints on stdout, which is the report's
+        report = sweeps.run(plan, workers, shard=part, say=click.echo, **options)
+    failed = report["failed"]
+    for i, record in failed.items():
+        click.echo(f"\nfailed: run {i}  {record['command']}\n{told(record['failure'])}", err=True)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        counts = f"{len(report['computed'])} computed, {len(report['reused'])} reused, {len(failed)} failed"
+        click.echo(f"{report['total']} runs: {counts}; {report['seconds']:.1f} s")
+        click.echo(f"{report['table']}  {report['rows']} rows" if report["table"] else "no run has finished: no table")
+    sys.exit(exit_code([record["failure"] for record in failed.values()]))
 
 
 @main.command()
@@ -153,24 +175,13 @@ def sweep(
 def status(as_json: bool) -> None:
     """Every run with its state, last finished round, accuracy on the test problems so far, and disk used."""
     from boostlib import runs
-    from boostlib.runner import status as housekeeping
+    from boostlib.runner import status
 
-    with sentences():
-        folder = runs.project_root() / "runs"
-        found, batches = housekeeping.seeds(folder), housekeeping.sweeps(folder)
-        if as_json:
-            rows = [asdict(one) | {"folder": str(one.folder)} for one in found]
-            click.echo(json.dumps({"runs": rows, "sweeps": batches, "bytes": housekeeping.size(folder)}))
-            return
-        for one in found:
-            accuracy = "    -" if one.accuracy is None else f"{one.accuracy:.3f}"
-            at = "-" if one.round is None else one.round
-            size = housekeeping.human(one.bytes)
-            click.echo(f"{one.state:<9} round {at:<3} test {accuracy}  {size:>10}  {one.run} seed {one.seed}")
-        for b in batches:
-            counts = f"{b['done']} done, {b['failed']} failed, {b['unfinished']} unfinished"
-            click.echo(f"{b['state']:<9} {counts}  {housekeeping.human(b['bytes']):>10}  sweep {b['sweep']}")
-        click.echo(f"{len(found)} runs, {housekeeping.human(housekeeping.size(folder))} in runs/")
+    folder = runs.project_root() / "runs"
+    if as_json:
+        rows = [asdict(one) | {"folder": str(one.folder)} for one in status.seeds(folder)]
+        about = {"runs": rows, "sweeps": status.sweeps(folder), "bytes": status.size(folder)}
+    _tell(about if as_json else None, () if as_json else status.lines(folder))
 
 
 @main.command()
@@ -179,61 +190,23 @@ def status(as_json: bool) -> None:
 def show(run: str, as_json: bool) -> None:
     """Manifest and curves of RUN in the terminal: enough of its name or hash as `boostlib status` prints it."""
     from boostlib import runs
-    from boostlib.runner import status as housekeeping
+    from boostlib.runner import status
 
-    with sentences():
-        about = housekeeping.describe(housekeeping.find(runs.project_root() / "runs", run))
-        if as_json:
-            click.echo(json.dumps(about))
-        elif "manifest" in about:
-            _show_run(about)
-        else:
-            _show_swept(about)
-
-
-def _show_run(about: dict[str, Any]) -> None:
-    from boostlib.runner.status import curve
-
-    identity = about["manifest"]["identity"]
-    click.echo(f"{about['run']}  (hash {about['manifest']['hash'][:12]}, commit {about['environment'].get('commit')})")
-    for name, value in identity.items():
-        for key, one in value.items() if isinstance(value, dict) else [(None, value)]:
-            click.echo(f"  {name + '.' + key if key else name:<28} {one}")
-    for seed, rows in about["seeds"].items():
-        if rows:
-            click.echo(f"{seed}")
-            for name in ("test_accuracy", "train_accuracy", "train_accuracy_at_k"):
-                values = [row.get(name) for row in rows]
-                click.echo(f"  {name:<20} {curve(values)}  " + " ".join(f"{v:.3f}" for v in values if v is not None))
-
-
-def _show_swept(about: dict[str, Any]) -> None:
-    from boostlib.runner.batch import told
-
-    click.echo(f"{about['state']}  {about['seconds']} s\n  {about.get('command', '')}")
-    for name, value in about["identity"]["parameters"].items():
-        click.echo(f"  {name:<28} {value}")
-    if about["state"] == "failed":
-        click.echo(told(about["failure"]))
+    about = status.describe(status.find(runs.project_root() / "runs", run))
+    _tell(about if as_json else None, status.shown(about))
 
 
 @main.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """What this machine can do (threads, memory, disk, GPU, sandbox, data, models, hub), and what to do about each gap.
+    """What this machine can do (threads, memory, runs/, GPU, sandbox, data, models, hub), and what to do about each gap.
 
     Exit code 1 where something is missing without which nothing runs; a gap alone is 0.
     """
-    from boostlib.runner import doctor as examination
+    from boostlib.runner import doctor
 
-    found = examination.examine()
-    if as_json:
-        click.echo(json.dumps([asdict(one) for one in found]))
-    else:
-        for one in found:
-            click.echo(f"{one.state:<6} {one.what:<8} {one.found}")
-            if one.advice:
-                click.echo(f"{'':<15} -> {one.advice}")
+    found = doctor.examine()
+    _tell([asdict(one) for one in found] if as_json else None, (one.line() for one in found))
     sys.exit(any(one.state == "broken" for one in found))
 
 
@@ -249,47 +222,36 @@ def clean(final: bool, yes: bool, as_json: bool) -> None:
     Shows what it would free, then asks. Samples, verdicts, tables and running runs are never touched.
     """
     from boostlib import runs
-    from boostlib.runner import status as housekeeping
+    from boostlib.runner import status
 
-    with sentences():
-        root = runs.project_root()
-        found = housekeeping.waste(root / "runs", final)
-        total = sum(one.bytes for one in found)
-        for one in found:
-            line = f"{housekeeping.human(one.bytes):>10}  {one.path.relative_to(root)}  ({one.why})"
-            click.echo(line, err=as_json)
-        if found and not yes and not click.confirm(f"Remove these, {housekeeping.human(total)}?", err=True):
-            found = []
-        freed = housekeeping.remove(found)
-        report = {"removed": [str(one.path.relative_to(root)) for one in found], "bytes": freed}
-        click.echo(json.dumps(report) if as_json else f"freed {housekeeping.human(freed)}")
+    root = runs.project_root()
+    found = status.waste(root / "runs", final)
+    for one in found:
+        click.echo(f"{status.human(one.bytes):>10}  {one.path.relative_to(root)}  ({one.why})", err=as_json)
+    total = status.human(sum(one.bytes for one in found))
+    if found and not yes and not click.confirm(f"Remove these, {total}?", err=True):
+        found = []
+    gone = status.remove(found)
+    freed = sum(one.bytes for one in gone)
+    removed = [str(one.path.relative_to(root)) for one in gone]
+    said = [f"freed {status.human(freed)}", *(f"left, not ours: {one.path}" for one in found if one not in gone)]
+    _tell({"removed": removed, "bytes": freed} if as_json else None, said)
 
 
 @main.command()
 @click.option("--profile", default="mini", show_default=True)
 def record(profile: str) -> None:
-    """Copy the small tables of finished notebooks from runs/ to papermill_runs/, for committing."""
-    from boostlib.runner import execute as suite
+    """Copy what a profile's notebooks made here (copies, tables, figures) to papermill_runs/ and figures/, for committing."""
+    from boostlib import runs
+    from boostlib.runner import execute
 
-    with sentences():
-        for folder in suite.record(profile):
-            click.echo(f"papermill_runs/{profile}/{folder.name}")
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Bad input and a machine in the way end in one sentence and an exit code, not in a stack trace."""
-    try:
-        yield
-    except (ValueError, FileNotFoundError) as error:
-        fail(error, 2)
-    except (OSError, RuntimeError) as error:
-        fail(error, 3)
+    _tell(None, execute.record(profile, runs.project_root()))
 
 
-def fail(error: Exception, code: int) -> None:
-    click.echo(f"boostlib: {error}", err=True)
-    sys.exit(code)
+def _tell(document: Any, lines: Iterable[str]) -> None:
+    """One JSON document, or lines for people."""
+    for line in [json.dumps(document)] if document is not None else lines:
+        click.echo(line)
 
 
 if __name__ == "__main__":

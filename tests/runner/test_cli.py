@@ -36,7 +36,7 @@ def call(*words: str, **named):
 def test_finished_rounds_are_reused_and_the_summary_counts_them(project):
     first = call("run", "02", "-p", "x", "2")
     assert first.exit_code == 0, first.output
-    assert "papermill_runs/mini/02_gsm8k_boosting.ipynb" in first.output
+    assert "runs/notebooks/mini+x=2/02_gsm8k_boosting.ipynb" in first.output
     assert "2 loops, 0 of them reused whole; rounds: 0 reused, 6 computed" in first.output
     more = call("run", "02", "-p", "x", "2", "-p", "seeds", "[0, 1]", "--json")
     counts = json.loads(more.stdout)[0]
@@ -58,26 +58,27 @@ def test_a_failed_notebook_skips_those_that_need_it_and_no_others(project):
     done = call("run", "all")
     assert done.exit_code == 1
     assert "ZeroDivisionError: division by zero\n  in cell 3:\n    1 / 0  # on purpose" in done.output
-    assert "executed so far: papermill_runs/mini/02_gsm8k_boosting.failed.ipynb" in done.output
+    assert "executed so far: runs/notebooks/mini/02_gsm8k_boosting.failed.ipynb" in done.output
     assert "05_theory_meets_runs (mini) skipped: it needs 02_gsm8k_boosting" in done.output
-    assert "papermill_runs/mini/01_small.ipynb" in done.output and "1 of 3 notebooks done" in done.output
+    assert "runs/notebooks/mini/01_small.ipynb" in done.output and "1 of 3 notebooks done" in done.output
     assert "Traceback" not in done.output
 
 
 def test_the_copy_and_its_tables_name_the_command_that_made_them(project):
     assert call("run", "01", "-p", "x", "4", "-p", "rate", "1e-5").exit_code == 0
     command = "boostlib run 01_small --profile mini -p x 4 -p rate 1e-05"
-    cells = json.loads((project / "papermill_runs" / "mini" / "01_small.ipynb").read_text())["cells"]
+    label = "mini+rate=1e-05+x=4"
+    cells = json.loads((project / "runs" / "notebooks" / label / "01_small.ipynb").read_text())["cells"]
     assert cells[1]["source"] == [f"Executed by `{command}`"]
-    assert runs.read_json(project / "runs" / "tables" / "mini" / "01_small" / "manifest.json")["command"] == command
+    assert runs.read_json(project / "runs" / "tables" / label / "01_small" / "manifest.json")["command"] == command
 
 
 def test_two_processes_on_one_notebook_the_second_is_refused(project):
-    name = runs.digest("papermill_runs/mini/01_small.ipynb")[:10]
+    name = runs.digest("runs/notebooks/mini/01_small.ipynb")[:10]
     with runs.locked(project / "runs" / "locks" / name):
         done = call("run", "01")
     assert done.exit_code == 3
-    assert "boostlib: another process is working on papermill_runs/mini/01_small.ipynb; wait" in done.output
+    assert "boostlib: another process is working on runs/notebooks/mini/01_small.ipynb; wait" in done.output
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_two_processes_on_one_notebook_the_second_is_refused(project):
         (["run", "07"], "no notebook '07': there are 01_small"),
         (["run", "01", "-p", "y", "3"], "01_small.ipynb has no parameter 'y' (profile mini): it has profile, x"),
         (["run", "01", "-p", "seeds", "3"], "seeds = 3 is not possible (profile mini): it must be of type list"),
-        (["run", "01", "-p", "x", "["], "-p x [ is not YAML"),
+        (["run", "01", "-p", "x", "["], "-p x [ is not YAML of plain values"),
         (["run", "01", "--profile", "big"], "unknown profile 'big': there are mini, smoke"),
         (["show", "boosting"], "no run is called 'boosting'"),
         (["record"], "nothing to record in profile mini"),
@@ -96,7 +97,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(project, words, message):
     done = call(*words)
     assert done.exit_code == 2
     assert message in done.output and len(done.output.splitlines()) == 1
-    assert not (project / "papermill_runs").exists()
+    assert not (project / "runs").exists() and not (project / "papermill_runs").exists()
 
 
 def test_every_command_explains_itself():
@@ -173,8 +174,10 @@ def test_doctor_says_what_to_do_about_every_gap(project, monkeypatch):
 
 
 def test_doctor_ends_with_1_where_nothing_can_run(project, monkeypatch):
-    broken = doctor.Finding("kernel", "broken", "Jupyter knows no kernel", "install it")
-    monkeypatch.setattr(doctor, "CHECKS", {"kernel": lambda root: broken})
+    def broken(root: Path):
+        raise doctor.Broken("Jupyter knows no kernel", "install it")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"kernel": broken})
     done = call("doctor")
     assert done.exit_code == 1 and "-> install it" in done.output
 
@@ -198,7 +201,8 @@ def test_the_runner_costs_less_than_two_seconds_over_bare_papermill(project):
 
     import papermill
 
-    from boostlib.runner import batch
+    from boostlib.runner.execute import execute
+    from boostlib.runner.parameters import resolve
 
     notebook, given = project / "notebooks" / "01_small.ipynb", {"profile": "mini", "x": 1}
 
@@ -213,7 +217,7 @@ def test_the_runner_costs_less_than_two_seconds_over_bare_papermill(project):
         )
 
     def ours():
-        batch.execute(notebook, "mini", {"x": 1}, project)
+        execute(resolve(notebook, "mini", {"x": 1}), project)
 
     def seconds(work) -> float:
         start = time.perf_counter()

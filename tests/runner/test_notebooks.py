@@ -10,9 +10,10 @@ import yaml
 
 import boostlib as bl
 from boostlib.runner import execute as suite
+from boostlib.runner.parameters import choose, resolve
 
-ROOT = Path(__file__).parents[1]
-NOTEBOOKS = list(suite.found(ROOT).values())
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = choose([], ROOT)
 PROFILES = sorted((ROOT / "notebooks" / "profiles").glob("*/*.yaml"))
 
 
@@ -36,53 +37,65 @@ def project(tmp_path):
 
 
 def run(project, **parameters):
-    return suite.execute(*suite.choose(["01"], project), "smoke", parameters, project)
+    return suite.execute(resolve(*choose(["01"], project), "smoke", parameters), project)
 
 
 def test_a_profile_fills_the_parameters_and_the_copy_is_clean(project):
     done = run(project)
-    text = done.read_text()
+    copy = project / done.executed
+    text = copy.read_text()
     printed = [o["text"] for cell in json.loads(text)["cells"] for o in cell.get("outputs", [])]
-    assert printed == [["5 smoke\n"]]
+    assert done.executed == "runs/notebooks/smoke/01_small.ipynb" and printed == [["5 smoke\n"]]
     assert str(project) not in text  # no path of this machine
-    assert [p.name for p in done.parent.iterdir()] == ["01_small.ipynb"]
+    assert sorted(p.name for p in copy.parent.iterdir()) == ["01_small.ipynb", "01_small.log"]
+    assert copy.with_suffix(".log").read_text() == "noise\n"
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(project):
     with pytest.raises(ValueError, match=r"01_small.ipynb has no parameter 'z' \(profile smoke\): it has profile, x"):
         run(project, z=3)
-    assert not (project / "papermill_runs").exists()
+    assert not (project / "runs").exists()
 
 
 def test_a_failing_notebook_leaves_the_older_copy_and_shows_the_failed_one(project):
-    import papermill
-
-    good = run(project).read_text()
-    with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
-        run(project, x=0)
-    folder = project / "papermill_runs" / "smoke"
-    assert (folder / "01_small.ipynb").read_text() == good
-    assert sorted(p.name for p in folder.iterdir()) == ["01_small.failed.ipynb", "01_small.ipynb"]
+    copy = project / run(project).executed
+    good = copy.read_text()
+    (project / "notebooks" / "profiles" / "smoke" / "01_small.yaml").write_text("x: 0\n")
+    assert run(project).failure["error"].startswith("ZeroDivisionError")
+    assert copy.read_text() == good
+    assert sorted(p.name for p in copy.parent.glob("*.ipynb")) == ["01_small.failed.ipynb", "01_small.ipynb"]
+    with pytest.raises(ValueError, match="01_small failed when it was last executed in profile smoke"):
+        suite.record("smoke", project)
 
 
 def test_unknown_notebooks_and_profiles_are_named(project):
     with pytest.raises(ValueError, match="no notebook '07': there are 01_small"):
-        suite.choose(["07"], project)
+        choose(["07"], project)
     with pytest.raises(ValueError, match="unknown profile 'big': there are smoke"):
-        suite.execute(*suite.choose(["01"], project), "big", {}, project)
+        resolve(*choose(["01"], project), "big", {})
 
 
-def test_tables_are_recorded_beside_the_notebooks_and_read_back(project):
+def test_tables_are_recorded_beside_the_notebooks_and_read_back(project, monkeypatch):
     with pytest.raises(FileNotFoundError, match="boostlib run 01_small --profile smoke"):
         suite.tables_of("01_small", "smoke", project)
     with pytest.raises(ValueError, match="nothing to record in profile smoke"):
         suite.record("smoke", project)
-    suite.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1, 2]})}, {"beta": 0.3}, project)
+    run(project)
+    context = {"tables": str(project / "runs" / "tables" / "smoke"), "command": "boostlib run 01"}
+    with monkeypatch.context() as within:
+        within.setattr(bl.runs, "context", lambda: context)
+        suite.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1, 2]})}, {"beta": 0.3}, project)
     assert suite.tables_of("01_small", "smoke", project)[2] == "fresh"
     suite.record("smoke", project)
     bl.runs.shutil.rmtree(project / "runs")
     tables, manifest, kind = suite.tables_of("01_small", "smoke", project)
     assert kind == "recorded" and tables["a"].x.tolist() == [1, 2] and manifest["identity"] == {"beta": 0.3}
+
+
+def test_what_is_tried_in_jupyter_is_no_result_of_the_profile(project):
+    suite.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1]})}, {}, project)
+    with pytest.raises(FileNotFoundError):
+        suite.tables_of("01_small", "smoke", project)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -103,6 +116,6 @@ def test_notebooks_are_written_to_be_read(path):
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_every_profile_names_only_parameters_of_its_notebook(path):
-    notebook = ROOT / "notebooks" / f"{path.stem}.ipynb"
-    assert set(yaml.safe_load(path.read_text()) or {}) <= set(suite.parameters_of(notebook))
+def test_every_profile_fits_its_notebook(path):
+    job = resolve(ROOT / "notebooks" / f"{path.stem}.ipynb", path.parent.name, {})
+    assert set(yaml.safe_load(path.read_text()) or {}) <= set(job.parameters) and job.label == path.parent.name

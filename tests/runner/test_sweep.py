@@ -224,6 +224,6 @@ def test_shards_are_jobs_that_together_are_the_sweep(project):
 
 
 def test_the_sweeps_that_come_with_the_suite_can_be_read():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     sizes = {path.stem: len(sweep.read(path, root).runs) for path in (root / "sweeps").glob("*.yaml")}
     assert sizes == {"beta": 12, "paper": 3, "smoke": 24}
