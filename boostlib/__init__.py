@@ -22,7 +22,7 @@ _FROM = {
 _OLD = {
     "fleet": "boosting.many",
     "stats": "analysis.intervals",
-    "evidence": "analysis.evidence",
+    "evidence": "analysis.measure",
     "predict": "analysis.predict",
     "notebooks": "runner.execute",
     "settings": "boosting.settings",

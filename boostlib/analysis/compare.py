@@ -1,17 +1,25 @@
-"""Differences between the arms of a run, by two measures: greedy answers to the test problems, and samples on the training
-prompts. Across seeds by the paired t; where there is one seed, by a bootstrap over problems, given that seed.
+"""Which arm is better: against a baseline, pair by pair, in ranks, and for the labels that were spent.
 
-Not covered: the intervals themselves (stats), all pairs at once (ranking), what labels buy (spending).
+Across seeds by the paired t; where there is one seed, by a bootstrap over problems, given that seed. Ranks compare every
+arm with every other at once (Tukey), seeds as blocks: the model is arm + seed + noise of one spread for all arms. Pooling
+the spread gives (arms - 1)(seeds - 1) degrees of freedom where a paired t on 4 seeds has 3; that assumption is the price,
+and the column spread shows how well it holds. A round's accuracy stands at the labels asked for before it.
+
+Not covered: the intervals themselves (intervals), how a budget is split (allocation), drawing (figures.allocation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from boostlib.analysis import intervals as stats
+from boostlib.analysis.intervals import UNRESOLVED, Comparison, holm, mean_interval, paired, paired_prompts
+from boostlib.analysis.measure import responses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,27 +32,99 @@ MEASURES = {
 COLUMNS = ["difference", "low", "high", "p", "verdict", "n"]
 
 
+# --- arms against a baseline, over seeds ------------------------------------------------------------------------------
+
+
+def compare_arms(
+    table: pd.DataFrame,
+    baseline: str,
+    metric: str = "test_accuracy",
+    round: int | None = None,
+    level: float = 0.95,
+    by: str = "arm",
+) -> pd.DataFrame:
+    """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: one row an arm, to
+    be printed.
+
+    ``table`` has columns ``by``, seed, round and ``metric``, one row each. Columns: mean, low, high (t over that arm's
+    seeds), difference, difference_low, difference_high, p, p_holm (over all arms here), verdict (on p_holm), seeds
+    (shared with the baseline), seeds_to_resolve, improvement (share of pairs of seeds that the arm wins, ties half: the
+    quantity of rliable, Agarwal et al. 2021), note. Raises ValueError on missing columns, unknown baseline or round.
+    """
+    import pandas as pd
+
+    if missing := {by, "seed", "round", metric} - set(table.columns):
+        raise ValueError(f"the table lacks {sorted(missing)}; it has {sorted(table.columns)}")
+    arms = list(dict.fromkeys(table[by]))
+    if baseline not in arms:
+        raise ValueError(f"unknown baseline {baseline!r}; the table has {', '.join(map(str, arms))}")
+    rounds = set.intersection(*(set(table.loc[table[by] == arm, "round"]) for arm in arms))
+    if not rounds or (round is not None and round not in rounds):
+        raise ValueError(f"round {round} is not in the table for every arm; shared rounds: {sorted(rounds)}")
+    now = table[table["round"] == (max(rounds) if round is None else round)]
+    twice = now[now.duplicated([by, "seed"])]
+    if len(twice):
+        raise ValueError(f"more than one row for {by} {twice[by].iloc[0]}, seed {twice['seed'].iloc[0]}")
+
+    scores = {arm: now[now[by] == arm].set_index("seed")[metric].dropna() for arm in arms}
+    rows = [{by: arm} | _against(scores[arm], None if arm == baseline else scores[baseline], level) for arm in arms]
+    columns = [by, "mean", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm"]
+    columns += ["verdict", "seeds", "seeds_to_resolve", "improvement", "note"]
+    out = pd.DataFrame(rows).reindex(columns=columns)
+    out["p_holm"] = holm(out["p"])
+    lost = out["verdict"].isin(["higher", "lower"]) & (out["p_holm"] >= 1 - level)
+    out.loc[lost, "note"] = "resolved alone, not after Holm's correction"
+    out.loc[lost, "verdict"] = UNRESOLVED
+    out["seeds_to_resolve"] = out["seeds_to_resolve"].astype("Int64")
+    return out
+
+
+def _against(mine: pd.Series, base: pd.Series | None, level: float) -> dict:
+    """A row of `compare_arms` from scores by seed; ``base`` None: the arm is the baseline itself."""
+    row = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": len(mine), "note": ""}
+    if len(mine):
+        here = mean_interval(mine, level)
+        row |= {"mean": here.value, "low": here.low, "high": here.high, "note": here.note}
+    if base is None:
+        return row | {"verdict": "baseline"}
+    shared = mine.index.intersection(base.index)
+    if not len(shared):
+        return row | {"seeds": 0, "verdict": UNRESOLVED, "note": "no seed shared with the baseline"}
+    a, b = mine[shared].to_numpy(), base[shared].to_numpy()
+    c, margins = paired(a, b, level), a[:, None] - b
+    row |= _gap(c) | {"p": c.p, "verdict": c.verdict, "seeds": c.n, "seeds_to_resolve": c.n_to_resolve}
+    return row | {"improvement": ((margins > 0) + 0.5 * (margins == 0)).mean(), "note": c.note or row["note"]}
+
+
+def _gap(c: Comparison) -> dict:
+    return {"difference": c.difference, "difference_low": c.low, "difference_high": c.high}
+
+
+# --- differences between two arms, also within one seed ---------------------------------------------------------------
+
+
 def outcomes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Share of right answers of one seed by problem (row), arm and round (columns)."""
-    from boostlib.boosting import many as fleet
-
     if table["seed"].nunique() != 1:
         raise ValueError(f"the table has {table['seed'].nunique()} seeds: answers are compared within one")
-    answers = fleet.read(table, MEASURES[measure][1])
-    right = [np.mean([s == "pass" for s in np.atleast_1d(status)]) for status in answers["status"]]
-    return answers.assign(right=right).pivot(index="id", columns=["arm", "round"], values="right").sort_index(axis=1)
+    answers = responses(table, MEASURES[measure][1])
+    right = (answers["status"] == "pass").groupby([answers[c] for c in ("id", "arm", "round")]).mean()
+    return right.unstack(["arm", "round"]).sort_index(axis=1)
 
 
 def difference(table: pd.DataFrame, a: str, b: str, measure: str) -> dict:
     """Arm a less arm b in the last round, over the seeds they share: difference, low, high, p, verdict, n."""
     last = table[table["round"] == table["round"].max()]
     scores = last.pivot(index="seed", columns="arm", values=MEASURES[measure][0])[[a, b]].dropna()
-    c = stats.paired(scores[a], scores[b])
+    c = paired(scores[a], scores[b])
     if c.n == 1:
-        right = outcomes(last[last["arm"].isin([a, b]) & last["seed"].isin(scores.index)], measure).droplevel(
-            "round", axis=1
-        )
-        c = stats.paired_prompts(right[a], right[b], np.random.default_rng(0))
+        here = last[last["arm"].isin([a, b]) & last["seed"].isin(scores.index)]
+        right = outcomes(here, measure).droplevel("round", axis=1)
+        c = paired_prompts(right[a], right[b], np.random.default_rng(0))
+    return _row(c)
+
+
+def _row(c: Comparison) -> dict:
     return {name: getattr(c, name) for name in COLUMNS}
 
 
@@ -55,8 +135,9 @@ def differences(table: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd
     there = {name: pair for name, pair in pairs.items() if {*pair} <= set(table["arm"])}
     rows = [
         {"name": name, "series": measure, **difference(table, a, b, measure)}
-        for name, (a, b) in there.items() for measure in MEASURES
-    ]  # fmt: skip
+        for name, (a, b) in there.items()
+        for measure in MEASURES
+    ]
     return with_holm(pd.DataFrame(rows, columns=["name", "series", *COLUMNS]), "series")
 
 
@@ -64,16 +145,14 @@ def to_reference(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every column of ``scores`` (a row a seed, a column a name) less the reference's: name, difference, ..., p_holm."""
     import pandas as pd
 
-    found = {name: stats.paired(scores[name], scores[reference]) for name in scores if name != reference}
-    rows = [{"name": name, **{x: getattr(c, x) for x in COLUMNS}} for name, c in found.items()]
+    others = [name for name in scores if name != reference]
+    rows = [{"name": name, **_row(paired(scores[name], scores[reference]))} for name in others]
     return with_holm(pd.DataFrame(rows, columns=["name", *COLUMNS]))
 
 
 def within_seed(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Every arm less the reference on the same problems, for a table of one seed: final accuracy and area (`spending`)."""
+    """Every arm less the reference on the same problems, for a table of one seed: final accuracy and area over labels."""
     import pandas as pd
-
-    from boostlib.analysis.spending import area_weights, with_spent
 
     table, rows = with_spent(table).sort_values("round"), []
     for measure in MEASURES:
@@ -82,28 +161,151 @@ def within_seed(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         final = {arm: right[arm].iloc[:, -1] for arm in area}
         for what, scores in {"final": final, "area": area}.items():
             for arm in [arm for arm in dict.fromkeys(table["arm"]) if arm != reference]:
-                c = stats.paired_prompts(scores[arm], scores[reference], np.random.default_rng(0))
-                rows.append({"series": measure, "measure": what, "arm": arm, **{x: getattr(c, x) for x in COLUMNS}})
+                c = paired_prompts(scores[arm], scores[reference], np.random.default_rng(0))
+                rows.append({"series": measure, "measure": what, "arm": arm, **_row(c)})
     return pd.DataFrame(rows, columns=["series", "measure", "arm", *COLUMNS])
 
 
 def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     """The rows with a column p_holm, corrected within each value of ``by``; the verdict follows it."""
     p = rows["p"].astype(float)
-    p_holm = p.groupby(rows[by]).transform(stats.holm) if by else p.where(p.isna(), stats.holm(p))
-    return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 0.05, stats.UNRESOLVED))
+    p_holm = p.groupby(rows[by]).transform(holm) if by else p.where(p.isna(), holm(p))
+    return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 0.05, UNRESOLVED))
 
 
 def phrase(rows: pd.DataFrame, name: str = "name") -> str:
     """The rows in a line: names with their differences and intervals, or "none"."""
-    said = [
-        f"{row[name]} {row['difference']:+.3f}" + (f" [{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] == row["low"] else "")
-        for _, row in rows.iterrows()
-    ]  # fmt: skip
+    said = []
+    for _, row in rows.iterrows():
+        known = row["low"] == row["low"]
+        interval = f" [{row['low']:+.3f}, {row['high']:+.3f}]" if known else ""
+        said.append(f"{row[name]} {row['difference']:+.3f}{interval}")
     return "; ".join(said) or "none"
 
 
 def verdicts(rows: pd.DataFrame, name: str = "name") -> list[str]:
     """Three list items of Markdown: what is above, below, and not told apart."""
-    words = {"higher": "above", "lower": "below", stats.UNRESOLVED: "not resolved"}
+    words = {"higher": "above", "lower": "below", UNRESOLVED: "not resolved"}
     return [f"- {said}: {phrase(rows[rows['verdict'] == verdict], name)}" for verdict, said in words.items()]
+
+
+# --- all arms at once -------------------------------------------------------------------------------------------------
+
+
+def tukey(scores: pd.DataFrame, level: float = 0.95) -> tuple[pd.DataFrame, float]:
+    """Mean of every arm (row) less that of every other (column) from ``scores`` (a row a seed, a column an arm, nothing
+    missing), and the half width of their intervals, which hold all together: the chance that any misses is 1 - level.
+    With two arms they are those of the paired t. Raises ValueError for missing scores, below two seeds or two arms."""
+    import pandas as pd
+
+    seeds, arms = scores.shape
+    if seeds < 2 or arms < 2 or scores.isna().to_numpy().any():
+        raise ValueError(
+            f"scores has {seeds} seeds and {arms} arms: two of each, and a score for every pair, are needed"
+        )
+    freedom = (arms - 1) * (seeds - 1)
+    error = math.sqrt((_residuals(scores) ** 2).sum() / freedom / seeds)
+    means = scores.to_numpy(dtype=float).mean(0)
+    gaps = pd.DataFrame(means[:, None] - means, index=scores.columns, columns=scores.columns)
+    return gaps, _quantile(level, arms, freedom) * error
+
+
+def ranks(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """One row an arm, best mean first: mean, best and worst rank that the pairs of `tukey` leave open, spread (standard
+    deviation of its residuals over seeds). All rank intervals cover together with chance ``level`` at least.
+    """
+    import pandas as pd
+
+    gaps, half = tukey(scores, level)
+    seeds, arms = scores.shape
+    best, worst = 1 + (gaps < -half).sum(axis=1), arms - (gaps > half).sum(axis=1)
+    spread = np.sqrt((_residuals(scores) ** 2).sum(0) / ((seeds - 1) * (arms - 1) / arms))
+    out = pd.DataFrame({"mean": scores.mean(), "best": best, "worst": worst, "spread": spread})
+    return out.sort_values("mean", ascending=False).rename_axis("arm").reset_index()
+
+
+def _residuals(scores: pd.DataFrame) -> np.ndarray:
+    y = scores.to_numpy(dtype=float)
+    return y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
+
+
+@lru_cache(maxsize=64)  # it takes a second
+def _quantile(level: float, arms: int, freedom: int) -> float:
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.ppf(level, arms, freedom))
+
+
+# --- what labels buy --------------------------------------------------------------------------------------------------
+
+
+def with_spent(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column ``spent``: labels that its arm and seed asked for in earlier rounds, 0 in round 0."""
+    labels = table.sort_values("round").fillna({"labels": 0}).groupby(["arm", "seed"])["labels"]
+    return table.assign(spent=labels.transform(lambda asked: asked.cumsum().shift(fill_value=0)))
+
+
+def area_weights(spent: ArrayLike) -> np.ndarray:
+    """Weights (n,) of the rounds in the mean over labels spent (n,), by trapezoids: they sum to 1, and the mean is
+    ``weights @ accuracy``. Where nothing was spent, rounds count as evenly spaced. Raises ValueError below two rounds.
+    """
+    spent = np.asarray(spent, dtype=float)
+    if spent.ndim != 1 or len(spent) < 2 or (np.diff(spent) < 0).any():
+        raise ValueError(
+            f"spent has shape {spent.shape}: labels spent by round, at least two, none falling, are needed"
+        )
+    steps = np.diff(spent) if spent[-1] > spent[0] else np.ones(len(spent) - 1)
+    return (np.append(steps, 0) + np.append(0, steps)) / 2 / steps.sum()
+
+
+def labels_to_reach(spent: ArrayLike, accuracy: ArrayLike, target: float) -> float:
+    """Labels at which accuracy first reaches the target, between rounds by a straight line; inf if it never does."""
+    x, y = np.asarray(spent, dtype=float), np.asarray(accuracy, dtype=float)
+    there = np.flatnonzero(y >= target)
+    if not len(there):
+        return math.inf
+    i = there[0]
+    return float(x[0] if i == 0 else x[i - 1] + (x[i] - x[i - 1]) * (target - y[i - 1]) / (y[i] - y[i - 1]))
+
+
+def efficiency(table: pd.DataFrame, target: float, metric: str = "test_accuracy") -> pd.DataFrame:
+    """One row an arm and seed: final (in the last round), area (mean over labels spent) and to_target (labels, or inf)."""
+    import pandas as pd
+
+    rows = []
+    for (arm, seed), run in with_spent(table).sort_values("round").groupby(["arm", "seed"], sort=False):
+        x, y = run["spent"].to_numpy(), run[metric].to_numpy(dtype=float)
+        reached = labels_to_reach(x, y, target)
+        rows.append({"arm": arm, "seed": seed, "final": y[-1], "area": area_weights(x) @ y, "to_target": reached})
+    return pd.DataFrame(rows)
+
+
+def reaching(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """One row an arm of `efficiency`: reached (in how many seeds), seeds, mean labels with interval, and the difference
+    to the baseline, paired by seed. Where a seed never got there, means and differences are left out, not made up.
+    """
+    reached = np.isfinite(found["to_target"])
+    labels = found["to_target"].where(reached.groupby(found["arm"]).transform("all"))
+    out = compare_arms(found.assign(labels=labels, round=0), baseline, "labels").rename(columns={"mean": "labels"})
+    by_arm = reached.groupby(found["arm"])
+    out = out.assign(reached=out["arm"].map(by_arm.sum()), seeds=out["arm"].map(by_arm.size()))
+    return out["arm reached seeds labels low high difference difference_low difference_high p p_holm".split()]
+
+
+def who(labels: pd.DataFrame, group: Mapping[str, Hashable]) -> pd.DataFrame:
+    """Who was asked: one row an arm, seed, round and group of prompts.
+
+    ``labels``: `measure.responses` of "labels" (arm, seed, round, id); ``group``: every prompt's id -> its group, those
+    never asked too. Columns: labels, share (of the round's labels), expected (the group's share of the prompts).
+    """
+    import pandas as pd
+
+    groups = pd.Series(dict(group))
+    asked = labels.assign(group=labels["id"].map(groups))
+    if asked["group"].isna().any():
+        raise ValueError(f"{asked.loc[asked['group'].isna(), 'id'].iloc[0]} has labels, but no group")
+    counts = asked.groupby(["arm", "seed", "round", "group"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=sorted(groups.unique()), fill_value=0)
+    out = counts.stack().rename("labels").reset_index()
+    out["share"] = out["labels"] / out.groupby(["arm", "seed", "round"])["labels"].transform("sum")
+    return out.assign(expected=out["group"].map(groups.value_counts(normalize=True)))

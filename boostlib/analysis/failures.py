@@ -4,7 +4,7 @@ Answers of a run are judged once more, one check each: those that failed by the 
 passed by the challenge tests, which nothing was trained on. Where a problem has challenge tests, right means passing
 both, and the shown tests are a filter whose error is measured.
 
-Not covered: running programs (sandbox, tasks.programs), noise that is added to a filter (filters).
+Not covered: running programs (sandbox, tasks.programs), noise that is added to a filter (boosting).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from boostlib.analysis.measure import rate
+from boostlib.analysis.intervals import rate
 from boostlib.progress import bar
 
 if TYPE_CHECKING:
@@ -32,16 +32,15 @@ def explain(task: Programs, answers: pd.DataFrame, workers: int = 1, show: bool 
     and has challenge tests, else "".
     """
     problems = {p.id: p for p in task.problems}
-    passed = answers.status == "pass"
-    tested = passed & answers.id.map(lambda i: bool(problems[i].meta["challenge"]))
+    passed = (answers.status == "pass").to_numpy()
+    tested = passed & answers.id.map(lambda i: bool(problems[i].meta["challenge"])).to_numpy()
     columns = {name: ["" for _ in range(len(answers))] for name in ("reason", "error", "challenge")}
-    with bar(
-        desc="judging again", total=int((~passed).sum() + tested.sum()), unit="check", disable=not show
-    ) as progress:
+    checks = int((~passed).sum() + tested.sum())
+    with bar(desc="judging again", total=checks, unit="check", disable=not show) as progress:
         for rows, challenge in ((~passed, False), (tested, True)):
             pairs = [(problems[i], response) for i, response in answers.loc[rows, ["id", "response"]].to_numpy()]
             verdicts = task.verdicts(pairs, progress.update, workers, challenge) if pairs else []
-            for place, verdict in zip(rows.to_numpy().nonzero()[0], verdicts, strict=True):
+            for place, verdict in zip(rows.nonzero()[0], verdicts, strict=True):
                 if challenge:
                     columns["challenge"][place] = verdict.reason or verdict.status
                 else:
@@ -53,7 +52,7 @@ def explain(task: Programs, answers: pd.DataFrame, workers: int = 1, show: bool 
 def shares(explained: pd.DataFrame, by: Sequence[str] = ("arm", "round")) -> pd.DataFrame:
     """Share of all answers that fail for each reason: columns by, reason, share, low, high, n (answers).
 
-    Intervals are clustered by prompt (`calibrate.rate`), seeds pooled: given the seeds that ran.
+    Intervals are clustered by prompt (`intervals.rate`), seeds pooled: given the seeds that ran.
     """
     import pandas as pd
 

@@ -1,45 +1,32 @@
-"""What the theory needs to know of a run, measured on it: beta, gamma_fp, gamma_fn and the law of p_0.
+"""What a run says about the theory: beta, gamma_fp, gamma_fn and the distribution of p_0, and what a round does to prompts.
 
-beta is the right share of labeler answers on P-; the gammas compare the filter's decisions with the true quality; the
-law of p_0 is a beta-binomial fit to right counts among k samples, with point masses at 0 and 1 where the counts ask for
-them.
+beta is the right share of labeler answers on P-; the gammas compare the filter's decisions with the true quality; p_0 is
+a beta-binomial fit to right counts among k samples, with point masses at 0 and 1 where the counts ask for them. `counts`
+and `moves` are small enough to be recorded, so that the theory can be held against a run whose folders are gone.
 
-Not covered: the prediction itself (theory), eta and pooling, which are fitted to round 1 (the notebook).
+Not covered: the prediction itself (predict), eta, pooling and speed, which are fitted to round 1 (predict).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from boostlib.analysis.intervals import Estimate
+from boostlib import runs
+from boostlib.analysis.intervals import Estimate, rate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MASSES = {"": 0, "zero": 1, "one": 1, "zero and one": 2}  # models of p_0 by their point masses, with their number
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of one arm and seed, n prompts: right, accepted, known (n, k) bool (known: the check did not fail);
-    asked, asked_right (n,) labels and the right ones among them. ``failed`` is P-."""
-
-    right: np.ndarray
-    accepted: np.ndarray
-    known: np.ndarray
-    asked: np.ndarray
-    asked_right: np.ndarray
-
-    @property
-    def failed(self) -> np.ndarray:
-        return ~self.accepted.any(1)
+#: what a prompt had to learn from in a round -> whether it had samples of its own, and labels
+DATA = {"own samples": (True, False), "labels": (False, True), "both": (True, True), "none": (False, False)}
 
 
 @dataclass(frozen=True)
@@ -80,95 +67,144 @@ class Calibration:
     law: LawFit
 
 
-def read_round(folder: str | Path, t: int) -> Round:
-    """Round t from the folder of one arm and seed. Raises FileNotFoundError where it never ran."""
-    from boostlib import runs
-    from boostlib.boosting.artefacts import matrices
-
-    at = Path(folder) / f"round-{t}"
-    verdicts = runs.read_rows(at / "verdicts.jsonl")
-    right, accepted, known = matrices(verdicts)
-    asked, asked_right = np.zeros((2, len(verdicts)), dtype=int)
-    place = {row["id"]: i for i, row in enumerate(verdicts)}
-    for row in runs.read_rows(at / "labels.jsonl") if (at / "labels.jsonl").exists() else []:
-        asked[place[row["id"]]] += sum(s != "error" for s in row["status"])
-        asked_right[place[row["id"]]] += row["status"].count("pass")
-    return Round(right, accepted, known, asked, asked_right)
+# --- reading runs -----------------------------------------------------------------------------------------------------
 
 
-def calibrate(rounds: Sequence[Round], rng: np.random.Generator, initial: int = 1, n_boot: int = 200) -> Calibration:
-    """Measure a run: the rates over all ``rounds``, the law of p_0 on the first ``initial`` of them (round 0, one a seed).
-
-    What is said of one prompt in several rounds and seeds counts as one cluster, so they must have the same prompts.
+def table_of(folders: Iterable[str | Path]) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """The rows of finished rounds, as ``boost`` gives them, and the settings by arm, from run folders: those of arms
+    (they hold manifest.json) or of single seeds. Raises ValueError where a folder is neither, or of another task or model.
     """
-    return of_counts(tally(rounds, initial), rng, n_boot)
-
-
-def tally(rounds: Sequence[Round], initial: int = 1) -> pd.DataFrame:
-    """All that `calibrate` needs, without the prompts: columns what (p0, beta, gamma_fp, gamma_fn), trials, hits and
-    prompts, how many prompts have that many trials and hits. A file of kilobytes, where the verdicts take megabytes."""
     import pandas as pd
 
-    sizes = [len(r.right) for r in rounds]
-    if not 1 <= initial <= len(sizes) or len(set(sizes)) > 1:
-        raise ValueError(
-            f"the rounds have {sizes} prompts, {initial} of them at f_0: give round 0, and the same prompts"
-        )
-    right, wrong, accepted = (
-        np.concatenate(part, axis=1)  # all rounds of a prompt side by side
-        for part in zip(*((r.right & r.known, ~r.right & r.known, r.accepted) for r in rounds), strict=True)
-    )
-    first = sum(r.right.shape[1] for r in rounds[:initial])
-    c, wrong_first = right[:, :first].sum(1), wrong[:, :first].sum(1)
-    found = {
-        "p0": (c + wrong_first, c),
-        "beta": (sum(r.asked * r.failed for r in rounds), sum(r.asked_right * r.failed for r in rounds)),
-        "gamma_fp": (wrong.sum(1), (accepted & wrong).sum(1)),
-        "gamma_fn": (right.sum(1), (~accepted & right).sum(1)),
-    }
-    tables = [pd.DataFrame({"what": what, "trials": n, "hits": hits}) for what, (n, hits) in found.items()]
-    return pd.concat(tables).groupby(["what", "trials", "hits"], sort=False).size().rename("prompts").reset_index()
+    rows, settings, common = [], {}, None
+    for given in map(Path, folders):
+        arm = given if (given / "manifest.json").exists() else given.parent
+        if not (arm / "manifest.json").exists():
+            raise ValueError(f"{given} is no run: give folders like runs/<task>-<model>/<arm>-<hash>, or seeds in them")
+        identity = runs.read_json(arm / "manifest.json")["identity"]
+        name, own = identity.pop("arm", None), identity.pop("settings", None)
+        if name is None or settings.setdefault(name, own) != own or (common or identity) != identity:
+            raise ValueError(f"{given} belongs to another run than those before it: give arms of one task and model")
+        common = identity
+        for seed in sorted(arm.glob("seed-*")) if given == arm else [given]:
+            done = [p for file in ("round.json", "final.json") for p in seed.glob(f"round-*/{file}")]
+            read = sorted(map(runs.read_json, done), key=lambda row: row["round"])
+            rows += [row | {"arm": name, "folder": str(seed), "base": str(seed)} for row in read]
+    if not rows:
+        raise ValueError("no finished round in these folders")
+    return pd.DataFrame(rows).drop_duplicates(["arm", "seed", "round"]), settings
 
 
-def of_counts(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200) -> Calibration:
-    """`calibrate` from the table of `tally`."""
+def responses(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """One row a response of the artefact ``name`` (test, verdicts, labels, examples) of the table's rounds: arm, seed,
+    round, id, and of status, accepted, source and weight those that it has. No round: no row."""
+    import pandas as pd
 
-    def of(what: str) -> tuple[np.ndarray, np.ndarray]:
-        part = counts[counts["what"] == what]
-        return np.repeat(part["hits"].to_numpy(), part["prompts"]), np.repeat(
-            part["trials"].to_numpy(), part["prompts"]
-        )
+    from boostlib.boosting import many
 
-    rates = {what: rate(*of(what)) for what in ("beta", "gamma_fp", "gamma_fn")}
-    return Calibration(**rates, law=fit_law(*of("p0"), rng, n_boot))
+    rows = many.read(table, name) if len(table) else pd.DataFrame()
+    lists = [c for c in ("status", "accepted") if c in rows and len(rows) and isinstance(rows[c].iloc[0], list)]
+    rows = rows.explode(lists, ignore_index=True) if lists else rows
+    rows = rows.reindex(columns=["arm", "seed", "round", "id", "status", "accepted", "source", "weight"])
+    return rows.assign(accepted=rows["accepted"] == True)  # noqa: E712 - objects, and nothing where it has none
 
 
-def rate(hits: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Estimate:
-    """Share of hits among trials, both (n,) a prompt: Wilson's interval at the effective number of trials.
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """All that `calibrate` needs, arm by arm, without the prompts: columns arm, what (p0, beta, gamma_fp, gamma_fn),
+    trials, hits and prompts, how many prompts have that many trials and hits. Kilobytes, where verdicts take megabytes.
 
-    Answers to one prompt are alike, so the trials count for less: by the design effect of the ratio estimator,
-    estimated over prompts and never below 1. No trial at all: NaN, and the note says so.
+    Round 0 alone, so that whatever comes after it is predicted; seeds pooled, all answers to a prompt being one cluster.
+    ``table``: as `boost` returns it.
     """
-    from scipy import stats
-    from statsmodels.stats.proportion import proportion_confint
+    import pandas as pd
 
-    hits, trials = np.asarray(hits, float), np.asarray(trials, float)
-    if hits.shape != trials.shape or hits.ndim != 1 or (hits < 0).any() or (hits > trials).any():
-        raise ValueError("hits and trials: one whole number a prompt each, 0 <= hits <= trials, is needed")
-    hits, trials = hits[trials > 0], trials[trials > 0]
-    n, total = len(trials), trials.sum()
-    if not n:
-        return Estimate(math.nan, math.nan, math.nan, 0, "nothing to measure: no such response")
-    p = hits.sum() / total
-    effective = total
-    if n > 1 and 0 < p < 1:
-        spread = n / (n - 1) * ((hits - p * trials) ** 2).sum() / total**2
-        # few prompts know their own spread badly: the t quantile in place of the normal one, as variance
-        spread *= (stats.t.ppf((1 + level) / 2, n - 1) / stats.norm.ppf((1 + level) / 2)) ** 2
-        effective = min(total, p * (1 - p) / spread) if spread > 0 else total
-    low, high = proportion_confint(p * effective, effective, alpha=1 - level, method="wilson")
-    note = "one prompt: its own rate, not that of others" if n == 1 else ""
-    return Estimate(float(p), float(low), float(high), int(total), note)
+    first = table[table["round"] == 0]
+    parts = [
+        tally(responses(rows, "verdicts"), responses(rows[rows["labels"] > 0], "labels")).assign(arm=arm)
+        for arm, rows in first.groupby("arm", sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True)[["arm", "what", "trials", "hits", "prompts"]]
+
+
+def tally(samples: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """`counts` of one arm, from its `responses`."""
+    import pandas as pd
+
+    right, wrong = samples["status"] == "pass", ~samples["status"].isin(["pass", "error"])
+    solved = samples.loc[samples["accepted"], ["seed", "id"]].drop_duplicates()
+    asked = labels.merge(solved, how="left", indicator=True).query("_merge == 'left_only' and status != 'error'")
+    found = {
+        "p0": (samples, right | wrong, right),
+        "beta": (asked, asked["status"] != "error", asked["status"] == "pass"),
+        "gamma_fp": (samples, wrong, wrong & samples["accepted"]),
+        "gamma_fn": (samples, right, right & ~samples["accepted"]),
+    }
+    ids, tables = samples["id"].unique(), []
+    for what, (rows, trials, hits) in found.items():
+        sums = pd.DataFrame({"trials": trials, "hits": hits}).groupby(rows["id"]).sum()
+        tables.append(sums.reindex(ids, fill_value=0).assign(what=what))
+    same = pd.concat(tables).groupby(["what", "trials", "hits"], sort=False)
+    return same.size().rename("prompts").reset_index()
+
+
+def moves(table: pd.DataFrame) -> pd.DataFrame:
+    """What one round of training does to prompts by the data that they had in it. Columns arm, seed, round (t), data (of
+    `DATA`), prompts, share (right share of their data, mean over prompts), before and after (right share of the
+    samples of f_t and f_{t+1})."""
+    import pandas as pd
+
+    rows = []
+    for (arm, seed), run in table.groupby(["arm", "seed"], sort=False):
+        last = int(run["round"].max())
+        samples, labels = responses(run, "verdicts"), responses(run[run["labels"] > 0], "labels")
+        examples = responses(run[run["round"] < last], "examples")
+        shape = samples["id"].unique(), range(last + 1)
+        used = examples["weight"] > 0
+        own, labeled = (_sums(examples, used & (examples["source"] == s), *shape) > 0 for s in ("S+", "D"))
+        kept, good = (
+            own * _sums(samples, samples["accepted"] & right[0], *shape)
+            + labeled * _sums(labels, labels["accepted"] & right[1], *shape)
+            for right in ((True, True), (samples["status"] == "pass", labels["status"] == "pass"))
+        )
+        with np.errstate(invalid="ignore"):
+            share = good / kept
+        known = _sums(samples, samples["status"] != "error", *shape)
+        right = _sums(samples, samples["status"] == "pass", *shape) / np.maximum(known, 1)
+        for t in range(last):
+            for data, (with_own, with_labels) in DATA.items():
+                of = (own[:, t] == with_own) & (labeled[:, t] == with_labels)
+                if of.any():
+                    mean = np.nanmean(share[of, t]) if data != "none" else np.nan
+                    rows.append((arm, seed, t, data, int(of.sum()), mean, right[of, t].mean(), right[of, t + 1].mean()))
+    return pd.DataFrame(rows, columns=["arm", "seed", "round", "data", "prompts", "share", "before", "after"])
+
+
+def _sums(rows: pd.DataFrame, flags: pd.Series, ids: ArrayLike, rounds: Sequence[int]) -> np.ndarray:
+    """(prompts, rounds) how many responses have the flag."""
+    table = rows[flags].groupby(["id", "round"]).size().unstack(fill_value=0)
+    return table.reindex(index=ids, columns=rounds, fill_value=0).to_numpy(float)
+
+
+def pooled(moved: pd.DataFrame, by: Sequence[str] = ("arm", "data")) -> pd.DataFrame:
+    """`moves` over rounds, one row for each of ``by`` and seed: means weighted by prompts."""
+    columns = ["share", "before", "after"]
+    weighted = moved.assign(**{c: moved[c] * moved["prompts"] for c in columns})
+    sums = weighted.groupby([*by, "seed"], sort=False)[[*columns, "prompts"]].sum(min_count=1)
+    return sums.assign(**{c: sums[c] / sums["prompts"] for c in columns}).reset_index()
+
+
+# --- fits -------------------------------------------------------------------------------------------------------------
+
+
+def calibrate(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200) -> Calibration:
+    """The theory's inputs from the `counts` of one arm; ``n_boot`` resamples of prompts for the intervals of p_0."""
+
+    def by_prompt(what: str) -> list[np.ndarray]:
+        part = counts[counts["what"] == what]
+        return [np.repeat(part[column].to_numpy(), part["prompts"]) for column in ("hits", "trials")]
+
+    rates = {what: rate(*by_prompt(what)) for what in ("beta", "gamma_fp", "gamma_fn")}
+    return Calibration(**rates, law=fit_law(*by_prompt("p0"), rng, n_boot))
 
 
 def fit_law(
@@ -212,6 +248,7 @@ def fit_law(
 
 
 def _pmf(c, n, a, b) -> np.ndarray:
+    """Beta-binomial: as scipy's betabinom, with which a fit takes a third longer and ends in other last digits."""
     from scipy.special import betaln, gammaln
 
     return np.exp(gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1) + betaln(c + a, n - c + b) - betaln(a, b))

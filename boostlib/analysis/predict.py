@@ -10,7 +10,7 @@ Predictors of the accuracy of one sample on the training prompts, E[p_t]:
   learnt: eta from `do_nothing` (whose expected accuracy nothing else changes), one speed for each other arm.
 - round_1, round_0: nothing changes any more. What a prediction must beat.
 
-Not covered: measuring the inputs (evidence, calibrate), the model (theory).
+Not covered: measuring the inputs (measure), the model (theory).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from boostlib.allocation import POLICIES
-from boostlib.analysis import intervals as stats
+from boostlib.analysis.intervals import mean_interval, paired
 from boostlib.theory import Dynamics, Histogram
 from boostlib.theory.maps import spread
 
@@ -59,52 +59,53 @@ class Inputs:
 
     def simulated(self, rounds: int, eta: float = 0.0, pooling: float = 0.0, speed: float = 1.0) -> np.ndarray:
         """E[p_t] by Monte Carlo with the budget shared anew in each round: fewer failed prompts get more labels each."""
+        start = spread(self.p0, PROMPTS)
         budget = None if self.labels is None else round(self.labels * PROMPTS)
-        return (
-            replace(self.dynamics, eta=float(eta))
-            .simulate(
-                spread(self.p0, PROMPTS),
-                rounds,
-                RUNS,
-                0,
-                budget=budget,
-                skill=np.zeros(PROMPTS, int) if pooling else None,
-                pooling=float(pooling),
-                speed=float(speed),
-            )
-            .mean(0)
-        )
+        skill = np.zeros(PROMPTS, int) if pooling else None
+        more = dict(budget=budget, skill=skill, pooling=float(pooling), speed=float(speed))
+        return replace(self.dynamics, eta=float(eta)).simulate(start, rounds, RUNS, 0, **more).mean(0)
 
 
 def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) -> Inputs:
-    """An arm's settings (`Settings.identity`) and what was measured of it. Raises ValueError for settings that the
-    theory does not hold."""
+    """An arm's settings (`Settings.identity`) and what was measured of it, as the theory takes them. Raises ValueError
+    for settings that the theory does not hold."""
     for name, value in UNKNOWN_TO_THEORY.items():
         if settings[name] != value:
             raise ValueError(f"the theory knows {name} = {value!r} alone, this arm has {settings[name]!r}")
     if settings["temperature"] != 1 or settings["policy"] not in POLICIES:
         raise ValueError("the theory knows samples at temperature 1 and the policies of the package alone")
-    p0 = Histogram(*measured.law.initial())
-    fp, fn = (0.0 if np.isnan(e.value) else e.value for e in (measured.gamma_fp, measured.gamma_fn))
-    beta = {"self": "self", "base": "p0"}.get(settings["labeler"], max(measured.beta.value, 1e-9))
-    hard, each = settings["policy"] == "hard", settings["labels_per_prompt"]
-    labels = None
-    if each is None:
-        labels = settings["k"] if settings["budget"] is None else settings["budget"] / prompts
-        p = np.array(p0.values)
-        failed = np.array(p0.weights) @ (1 - p * (1 - fn) - (1 - p) * fp) ** settings["k"]
-        each = max(1, round(labels / failed if hard else labels)) if labels and (failed > 0 or not hard) else 0
-    d = Dynamics(
-        k=settings["k"],
-        beta=0.5 if np.isreal(beta) and np.isnan(beta) else beta,  # no label was asked for: it plays no role
-        gamma_fp=fp,
-        gamma_fn=fn,
+    p0, k = Histogram(*measured.law.initial()), settings["k"]
+    gamma_fp, gamma_fn = (_known(e.value, otherwise=0.0) for e in (measured.gamma_fp, measured.gamma_fn))
+
+    labels, m = None, settings["labels_per_prompt"]
+    if m is None:  # a budget a round, which the policy shares out
+        labels = k if settings["budget"] is None else settings["budget"] / prompts
+        p, weights = np.array(p0.values), np.array(p0.weights)
+        rejected = p * gamma_fn + (1 - p) * (1 - gamma_fp)
+        asked = weights @ rejected**k if settings["policy"] == "hard" else 1.0  # share of the prompts in round 0
+        m = max(1, round(labels / asked)) if labels and asked > 0 else 0
+    dynamics = Dynamics(
+        k=k,
+        beta=_beta(settings["labeler"], measured.beta.value),
+        gamma_fp=gamma_fp,
+        gamma_fn=gamma_fn,
         alpha=settings["alpha"],
-        m=int(each),
+        m=int(m),
         policy=settings["policy"],
         weak_data=settings["weak_data"],
     )
-    return Inputs(d, p0, labels if labels else None)
+    return Inputs(dynamics, p0, labels or None)
+
+
+def _beta(labeler: str, measured: float) -> float | str:
+    """Chance that a label is right: of the model's own, of f_0's, or as measured on the labels that were asked for."""
+    by_model = {"self": "self", "base": "p0"}
+    return by_model.get(labeler) or max(_known(measured, otherwise=0.5), 1e-9)
+
+
+def _known(value: float, otherwise: float) -> float:
+    """What was measured; where there was nothing to measure (NaN) any number will do, it plays no role."""
+    return otherwise if np.isnan(value) else value
 
 
 def predict(table: pd.DataFrame, arms: Mapping[str, Inputs]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -120,15 +121,15 @@ def predict(table: pd.DataFrame, arms: Mapping[str, Inputs]) -> tuple[pd.DataFra
         raise ValueError("the run has no round 1, which eta, pooling and speed are fitted to")
     measured = table.pivot(index=["seed", "arm"], columns="round", values="train_accuracy")
     plain = {arm: x.exact(last) for arm, x in arms.items()}
-    steps = {arm: (x.simulated(1), x.simulated(1, pooling=1.0)[1]) for arm, x in arms.items()}
-    start, own = (np.array([steps[arm][0][t] for arm in arms]) for t in (0, 1))
-    pool = np.array([steps[arm][1] for arm in arms])
+    start, own = np.array([x.simulated(1) for x in arms.values()]).T  # rounds 0 and 1 of each arm, nothing pooled
+    pool = np.array([x.simulated(1, pooling=1.0)[1] for x in arms.values()])
+    nothing = list(arms).index("do_nothing") if "do_nothing" in arms else None
     curves, fitted = [], []
     for seed, seen in measured.groupby("seed"):
         seen = seen.droplevel("seed").reindex(list(arms))
         first = seen[1].to_numpy()
         eta, pooling = fit_pooling(first, own, pool)
-        eta_0, speeds = fit_speed(first, start, own, list(arms).index("do_nothing") if "do_nothing" in arms else None)
+        eta_0, speeds = fit_speed(first, start, own, nothing)
         fitted += [("eta_pooling", seed, "", "eta", eta), ("eta_pooling", seed, "", "pooling", pooling)]
         fitted += [("eta_speed", seed, "", "eta", eta_0)]
         fitted += [("eta_speed", seed, arm, "speed", speed) for arm, speed in zip(arms, speeds, strict=True)]
@@ -189,14 +190,13 @@ def errors(curves: pd.DataFrame, against: str = "round_1", after: int = 1, by: S
     by_seed = later.assign(off=off).groupby([*by, "predictor", "seed"], sort=False)["off"].mean()
     order, by_seed, rows = by_seed.index.droplevel("seed").unique(), by_seed.sort_index(), []
     for key in order:
-        key = key if by else (key,)
-        mine = by_seed.loc[key]
-        one = stats.mean_interval(mine)
-        row = dict(zip([*by, "predictor"], key, strict=True)) | {"mae": one.value, "low": one.low, "high": one.high}
-        c = stats.paired(mine, by_seed.loc[(*key[:-1], against)])
-        verdict = "reference" if key[-1] == against else c.verdict
-        gap = {"difference": c.difference, "difference_low": c.low, "difference_high": c.high, "verdict": verdict}
-        rows.append(row | {"seeds": one.n} | gap)
+        *of, predictor = key if by else (key,)
+        mine = by_seed.loc[(*of, predictor)]
+        one, c = mean_interval(mine), paired(mine, by_seed.loc[(*of, against)])
+        row = dict(zip(by, of, strict=True)) | {"predictor": predictor, "mae": one.value, "low": one.low}
+        row |= {"high": one.high, "seeds": one.n, "difference": c.difference, "difference_low": c.low}
+        verdict = "reference" if predictor == against else c.verdict
+        rows.append(row | {"difference_high": c.high, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
@@ -207,6 +207,6 @@ def offsets(curves: pd.DataFrame) -> pd.DataFrame:
     off = curves.assign(off=curves["predicted"] - curves["measured"]).dropna(subset="off")
     rows = []
     for key, part in off.groupby(["predictor", "arm", "round"], sort=False):
-        one = stats.mean_interval(part["off"])
+        one = mean_interval(part["off"])
         rows.append((*key, one.value, one.low, one.high))
     return pd.DataFrame(rows, columns=["predictor", "arm", "round", "error", "low", "high"])

@@ -5,51 +5,19 @@ import pandas as pd
 import pytest
 
 import boostlib as bl
-from boostlib.analysis import evidence, predict
-from boostlib.analysis import measure as calibrate
-from boostlib.learners.tabular import coins_learner
+from boostlib.analysis import measure, predict
 from boostlib.theory import Dynamics, Histogram
 
-N, ETA = 300, 0.05
-ARMS = ["do_nothing", "filter_only", "self_labeled", "boosting", "uniform", "labels_only"]
+N, ETA = 300, 0.05  # of the run `coins`
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """All arms of the tabular learner, for which the theory is exact; a third of the coins is hopeless."""
-    rng = np.random.default_rng(0)
-    p0 = np.where(rng.random(N) < 0.35, 0.0, rng.beta(2.0, 1.0, N))
-    task = bl.load_task("coins", "train", n=N)
-    folder = tmp_path_factory.mktemp("coins")
-    setting = dict(k=2, beta=0.3, gamma_fp=0.1, gamma_fn=0.05, steps=1, shots=0, show=False, folder=folder)
-    learner = coins_learner(task, p0, ETA)
-    return bl.boost(task, task, learner, arms=ARMS, seeds=[0, 1, 2], rounds=3, **setting)
-
-
-@pytest.fixture(scope="module")
-def told(run):
-    table, settings = evidence.table_of(dict.fromkeys(run["folder"]))
-    counts, rng = evidence.counts(table), np.random.default_rng(0)
-    measured = {arm: calibrate.of_counts(part, rng, 0) for arm, part in counts.groupby("arm", sort=False)}
+def told(coins):
+    table, settings = measure.table_of(dict.fromkeys(coins["folder"]))
+    counts, rng = measure.counts(table), np.random.default_rng(0)
+    measured = {arm: measure.calibrate(part, rng, 0) for arm, part in counts.groupby("arm", sort=False)}
     arms = {arm: predict.inputs_of(settings[arm], measured[arm], N) for arm in measured}
     return table, arms, *predict.predict(table, arms)
-
-
-def test_folders_give_back_the_table_and_refuse_what_is_no_run(run, told, tmp_path):
-    key = ["arm", "seed", "round"]
-    both = run.merge(told[0], on=key, suffixes=("", "_read"))
-    assert len(both) == len(run) and (both["train_accuracy"] == both["train_accuracy_read"]).all()
-    with pytest.raises(ValueError, match="is no run"):
-        evidence.table_of([tmp_path])
-
-
-def test_counts_hold_all_that_calibrate_measures(run):
-    first = run[(run["round"] == 0) & (run["arm"] == "boosting")]
-    rounds = [calibrate.read_round(folder, 0) for folder in first["folder"]]
-    direct = calibrate.calibrate(rounds, np.random.default_rng(0), initial=len(rounds), n_boot=10)
-    counts = evidence.counts(run)
-    told = calibrate.of_counts(counts[counts["arm"] == "boosting"], np.random.default_rng(0), n_boot=10)
-    assert told == direct and direct.beta.n > 0
 
 
 def test_plain_theory_predicts_every_arm_of_the_tabular_learner_but_for_its_error(told):
@@ -120,7 +88,7 @@ def test_speed_is_the_share_of_the_way_that_a_round_goes():
 
 def test_arms_that_the_theory_does_not_hold_are_refused(told):
     counts = pd.DataFrame({"what": ["p0", "p0"], "trials": [4, 4], "hits": [0, 3], "prompts": [50, 50]})
-    measured = calibrate.of_counts(counts, np.random.default_rng(0), 0)
+    measured = measure.calibrate(counts, np.random.default_rng(0), 0)
     settings = bl.Settings(k=4, budget=100).identity()
     x = predict.inputs_of(settings, measured, 100)
     assert x.labels == 1 and x.dynamics.m == 2 and isinstance(x.p0, Histogram)  # half of the prompts fail
@@ -128,15 +96,3 @@ def test_arms_that_the_theory_does_not_hold_are_refused(told):
     assert predict.inputs_of(settings | {"labels_per_prompt": 5}, measured, 100).dynamics.m == 5
     with pytest.raises(ValueError, match="init_from"):
         predict.inputs_of(settings | {"init_from": "base"}, measured, 100)
-
-
-def test_moves_follow_the_data_a_prompt_had(run):
-    moved = evidence.moves(run)
-    sure = moved[moved["data"].isin(["labels", "own samples"]) & (moved["arm"] == "boosting")]
-    off = (sure["after"] - (1 - ETA) * sure["share"]) * np.sqrt(sure["prompts"])
-    assert abs(off.mean()) < 4 * 0.5 / np.sqrt(2 * len(sure))  # the tabular learner learns exactly what it is given
-    assert (moved.groupby(["arm", "seed", "round"])["prompts"].sum() == N).all()
-    assert set(moved.loc[moved["arm"] == "labels_only", "data"]) == {"labels"}
-    assert set(moved.loc[moved["arm"] == "filter_only", "data"]) == {"own samples", "none"}
-    whole = evidence.pooled(moved)
-    assert len(whole) == len(moved.groupby(["arm", "data", "seed"]))

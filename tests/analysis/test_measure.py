@@ -4,39 +4,19 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import boostlib as bl
-from boostlib.analysis.measure import Round, calibrate, fit_law, rate, read_round
+from boostlib.analysis import measure
+from boostlib.analysis.measure import calibrate, counts, fit_law, responses, tally
+
+N, ETA = 300, 0.05  # of the run `coins`
 
 
 def draw(rng, n, k, a, b, zero=0.0, one=0.0):
     kind = rng.choice(3, n, p=[zero, one, 1 - zero - one])
     return rng.binomial(k, np.select([kind == 0, kind == 1], [0.0, 1.0], rng.beta(a, b, n)))
-
-
-@pytest.mark.parametrize("alike", [None, 3.0])  # answers of a prompt independent, or alike: Beta with a + b = 3
-@pytest.mark.parametrize("truth", [0.3, 0.08])
-def test_rate_covers_whether_or_not_answers_to_a_prompt_are_alike(alike, truth):
-    rng, hits = np.random.default_rng(0), []
-    for _ in range(1500):
-        trials = rng.integers(1, 16, 120)
-        p = truth if alike is None else rng.beta(alike * truth, alike * (1 - truth), 120)
-        got = rate(rng.binomial(trials, p), trials)
-        hits.append(got.low <= truth <= got.high)
-    assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
-
-
-def test_rate_is_no_narrower_than_wilsons_and_says_when_nothing_was_seen():
-    from boostlib.analysis.intervals import proportion
-
-    got, plain = rate([3, 5, 2], [10, 10, 10]), proportion(10, 30)
-    assert got.value == plain.value and got.low <= plain.low and got.high >= plain.high
-    none = rate([0, 0], [0, 0])
-    assert math.isnan(none.value) and "nothing to measure" in none.note
-    assert rate([0, 0], [50, 50]).low == pytest.approx(0, abs=1e-12) and 0 < rate([0, 0], [50, 50]).high < 0.05
-    with pytest.raises(ValueError, match="hits <= trials"):
-        rate([3], [2])
 
 
 @pytest.mark.parametrize(
@@ -115,38 +95,103 @@ def test_the_fitted_law_goes_into_the_theory_exactly():
     assert curve[0] == pytest.approx(fit.mean.value)
 
 
-def made(rng, n=400, k=8, beta=0.3, gamma_fp=0.1, gamma_fn=0.2):
+def made(rng, seed, n=400, k=8, beta=0.3, gamma_fp=0.1, gamma_fn=0.2):
+    """Samples and labels of one seed, as `responses` gives them."""
     right = rng.random((n, k)) < rng.beta(0.6, 1.2, (n, 1))
     known = rng.random((n, k)) > 0.02
     right &= known
     accepted = known & (rng.random((n, k)) < np.where(right, 1 - gamma_fn, gamma_fp))
-    asked = np.full(n, 6)  # a policy that asks everywhere, and is right more often where the model is
-    asked_right = rng.binomial(6, np.where(accepted.any(1), 0.9, beta))
-    return Round(right, accepted, known, asked, asked_right)
+    asked = 6  # of a policy that asks everywhere, and is right more often where the model is
+    asked_right = rng.binomial(asked, np.where(accepted.any(1), 0.9, beta))
+    status = np.where(known, np.where(right, "pass", "fail"), "error").ravel()
+    samples = {"id": np.repeat(np.arange(n), k), "status": status, "accepted": accepted.ravel()}
+    labels = np.where(np.arange(asked) < asked_right[:, None], "pass", "timeout").ravel()
+    labels = {"id": np.repeat(np.arange(n), asked), "status": labels, "accepted": labels == "pass"}
+    return pd.DataFrame(samples).assign(seed=seed), pd.DataFrame(labels).assign(seed=seed)
 
 
 def test_a_made_run_gives_back_beta_on_failed_prompts_and_both_gammas():
     rng = np.random.default_rng(9)
-    rounds = [made(rng) for _ in range(4)]
-    got = calibrate(rounds, rng, initial=2, n_boot=20)
+    samples, labels = (pd.concat(parts) for parts in zip(*(made(rng, seed) for seed in range(4)), strict=True))
+    counted = tally(samples, labels)
+    got = calibrate(counted, rng, n_boot=20)
     for name, truth in (("beta", 0.3), ("gamma_fp", 0.1), ("gamma_fn", 0.2)):
         estimate = getattr(got, name)
         assert estimate.value == pytest.approx(truth, abs=0.025), name
         assert estimate.low < estimate.value < estimate.high
     assert got.law.mean.n == 400 and got.law.mean.value == pytest.approx(1 / 3, abs=0.05)
-    with pytest.raises(ValueError, match="same prompts"):
-        calibrate([made(rng), made(rng, n=10)], rng)
+    mixed = tally(samples.sample(frac=1, random_state=0), labels.sample(frac=1, random_state=1))
+    key = ["what", "trials", "hits"]
+    assert mixed.sort_values(key).to_numpy().tolist() == counted.sort_values(key).to_numpy().tolist()
+
+
+def test_tally_by_hand():
+    samples = pd.DataFrame(
+        [("a", 0, "pass", True), ("a", 0, "fail", True), ("b", 0, "error", False), ("b", 0, "fail", False), ("a", 1, "fail", False), ("b", 1, "pass", False)],
+        columns=["id", "seed", "status", "accepted"],
+    )  # fmt: skip
+    labels = pd.DataFrame([("a", 0, "pass"), ("a", 1, "fail"), ("b", 0, "pass"), ("b", 1, "error")], columns=["id", "seed", "status"])  # fmt: skip
+    found = tally(samples, labels.assign(accepted=True))
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("p0", 3, 1, 1), ("p0", 2, 1, 1),
+        ("beta", 1, 0, 1), ("beta", 1, 1, 1),  # a's label of seed 0 was spent on a solved prompt, b's of seed 1 is unknown
+        ("gamma_fp", 2, 1, 1), ("gamma_fp", 1, 0, 1),
+        ("gamma_fn", 1, 0, 1), ("gamma_fn", 1, 1, 1),
+    ]  # fmt: skip
 
 
 def test_a_run_of_the_loop_is_measured_from_its_folder(chains, tabular, tmp_path):
     setting = dict(beta=0.4, gamma_fp=0.1, gamma_fn=0.2, k=8, steps=2, batch_size=2, shots=0, show=False)
     table = bl.boost(*chains, tabular, arms=["boosting"], seeds=[0, 1], rounds=1, folder=tmp_path, **setting)
     first = table[table["round"] == 0]
-    rounds = [read_round(Path(folder), 0) for folder in first["folder"]]
-    assert sum(r.asked[r.failed].sum() for r in rounds) == first["labels"].sum()
-    assert sum(r.asked_right.sum() for r in rounds) == first["labels_right"].sum()
-    got = calibrate(rounds, np.random.default_rng(0), initial=2, n_boot=20)
+    counted = counts(table)
+    asked = counted[counted["what"] == "beta"]
+    assert (asked["trials"] * asked["prompts"]).sum() == first["labels"].sum()
+    assert (asked["hits"] * asked["prompts"]).sum() == first["labels_right"].sum()
+    got = calibrate(counted, np.random.default_rng(0), n_boot=20)
     for name, truth in (("beta", 0.4), ("gamma_fp", 0.1), ("gamma_fn", 0.2)):
         estimate = getattr(got, name)
         assert estimate.low - 0.03 <= truth <= estimate.high + 0.03, (name, str(estimate))
     assert got.law.mean.value == pytest.approx(0.25, abs=0.06)  # half of the prompts at 0, half at 1/2
+
+
+def test_a_row_a_response_says_what_the_table_of_the_run_says(coins):
+    key = ["arm", "seed", "round"]
+    rows = responses(coins, "verdicts")
+    by_round, table = rows.groupby(key), coins.set_index(key).sort_index()
+    assert (by_round["accepted"].sum() == table["accepted"]).all()
+    right = by_round["status"].agg(lambda status: (status == "pass").mean())
+    assert right.to_numpy() == pytest.approx(table["train_accuracy"].to_numpy())
+    labels = responses(coins[coins["labels"] > 0], "labels").groupby(key)
+    assert (labels.size() == table["labels"][table["labels"] > 0]).all()
+    assert (labels["accepted"].sum() == table["labels_kept"][table["labels"] > 0]).all()
+    assert responses(coins.head(0), "labels").empty
+
+
+def test_folders_give_back_the_table_and_refuse_what_is_no_run(coins, tmp_path):
+    told, settings = measure.table_of(dict.fromkeys(coins["folder"]))
+    key = ["arm", "seed", "round"]
+    both = coins.merge(told, on=key, suffixes=("", "_read"))
+    assert len(both) == len(coins) and (both["train_accuracy"] == both["train_accuracy_read"]).all()
+    with pytest.raises(ValueError, match="is no run"):
+        measure.table_of([tmp_path])
+
+
+def test_folders_hold_all_that_is_counted(coins):
+    told, settings = measure.table_of({str(Path(folder).parent): None for folder in coins["folder"]})
+    assert list(settings) == list(dict.fromkeys(told["arm"])) and settings["boosting"]["beta"] == 0.3
+    for arm, part in counts(told).groupby("arm"):
+        same = counts(coins[coins["arm"] == arm])
+        assert part.reset_index(drop=True).equals(same) and same["prompts"].sum() > N
+
+
+def test_moves_follow_the_data_a_prompt_had(coins):
+    moved = measure.moves(coins)
+    sure = moved[moved["data"].isin(["labels", "own samples"]) & (moved["arm"] == "boosting")]
+    off = (sure["after"] - (1 - ETA) * sure["share"]) * np.sqrt(sure["prompts"])
+    assert abs(off.mean()) < 4 * 0.5 / np.sqrt(2 * len(sure))  # the tabular learner learns exactly what it is given
+    assert (moved.groupby(["arm", "seed", "round"])["prompts"].sum() == N).all()
+    assert set(moved.loc[moved["arm"] == "labels_only", "data"]) == {"labels"}
+    assert set(moved.loc[moved["arm"] == "filter_only", "data"]) == {"own samples", "none"}
+    whole = measure.pooled(moved)
+    assert len(whole) == len(moved.groupby(["arm", "data", "seed"]))

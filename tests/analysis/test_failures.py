@@ -1,12 +1,10 @@
-"""Programs judged again for the reason, the tests as a filter with a measured error, and the figures of both."""
+"""Programs judged again for the reason, and the tests as a filter with a measured error."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from boostlib import figures, sandbox
-from boostlib.analysis import failures as reasons
-from boostlib.figures import failures as code
+from boostlib import sandbox
+from boostlib.analysis import failures
 from boostlib.tasks import Problem, programs
 from boostlib.tasks.programs import Programs
 
@@ -42,10 +40,10 @@ def answers(problem="hard"):
 
 @kernel
 def test_every_answer_gets_its_reason_and_passing_ones_their_challenge():
-    found = reasons.explain(task(), answers())
+    found = failures.explain(task(), answers())
     assert list(zip(found.reason, found.challenge, strict=True)) == list(ANSWERS.values())
     assert found.error.tolist().count("NameError") == 1
-    untested = reasons.explain(task(), answers("easy"))
+    untested = failures.explain(task(), answers("easy"))
     assert (untested.reason == found.reason).all() and (untested.challenge == "").all()
 
 
@@ -53,14 +51,14 @@ def test_every_answer_gets_its_reason_and_passing_ones_their_challenge():
 def test_an_exception_that_the_program_named_itself_is_not_reported_by_that_name():
     text = "class Secret(Exception): pass\ndef f(x): raise Secret('text')\n"
     rows = pd.DataFrame([{"id": "hard", "response": text, "status": "fail"}])
-    found = reasons.explain(task(), rows)
+    found = failures.explain(task(), rows)
     assert found.reason.item() == "exception" and found.error.item() == ""
 
 
 @kernel
 def test_a_verdict_that_does_not_repeat_is_named():
     rows = pd.DataFrame([{"id": "hard", "response": RIGHT, "status": "fail"}])
-    assert reasons.explain(task(), rows).reason.item() == "unsteady"
+    assert failures.explain(task(), rows).reason.item() == "unsteady"
 
 
 def judged():
@@ -87,61 +85,20 @@ class Meta:
 
 
 def test_the_error_of_the_tests_is_measured_on_problems_with_challenge_tests_alone():
-    found = reasons.filter_error(Meta, judged()).set_index("measure")
+    found = failures.filter_error(Meta, judged()).set_index("measure")
     gamma, share = found.loc["gamma_fp"], found.loc["wrong in S+"]
     assert (gamma.hits, gamma.n, gamma.prompts) == (1, 4, 2) and gamma.value == pytest.approx(1 / 4)
     assert (share.hits, share.n) == (1, 4) and share.value == pytest.approx(1 / 4)
     assert 0 <= gamma.low < gamma.value < gamma.high <= 1
-    nothing = reasons.filter_error(Meta, judged()[lambda t: t.id == "easy"])
+    nothing = failures.filter_error(Meta, judged()[lambda t: t.id == "easy"])
     assert nothing.empty and "value" in nothing
 
 
 def test_shares_of_the_reasons_sum_to_the_share_that_does_not_pass():
-    found = reasons.shares(judged())
+    found = failures.shares(judged())
     assert found.share.sum() == pytest.approx(7 / 12) and set(found.n) == {12}
     assert found.set_index("reason").share["sandbox"] == pytest.approx(1 / 12)
     assert "unsteady" not in set(found.reason)
-
-
-def failing():
-    rng, rows = np.random.default_rng(0), []
-    for measure in ("samples", "test"):
-        for arm in ("boosting", "filter_only"):
-            for r in range(3):
-                parts = rng.dirichlet(np.ones(6))
-                for reason, share in zip(reasons.REASONS, parts, strict=False):
-                    rows.append({"measure": measure, "arm": arm, "round": r, "reason": reason, "share": share, "n": 9})
-    return pd.DataFrame(rows)
-
-
-def test_the_stack_of_reasons_is_as_high_as_the_share_that_fails():
-    figures.style()
-    table = failing()
-    fig = code.failures(table)
-    tops = [[max(b.get_y() + b.get_height() for b in ax.patches if b.get_x() < r < b.get_x() + b.get_width())] for ax in fig.axes for r in range(3)]  # fmt: skip
-    wanted = [
-        table[(table.measure == m) & (table.arm == a) & (table["round"] == r)].share.sum()
-        for m in ("samples", "test")
-        for a in ("filter_only", "boosting")  # the order of every figure
-        for r in range(3)
-    ]
-    np.testing.assert_allclose(np.ravel(tops), wanted)
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == list(reasons.REASONS)
-
-
-def test_each_measured_error_is_drawn_with_its_interval_and_what_is_not_measured_is_not():
-    figures.style()
-    rows = [
-        {"arm": arm, "round": r, "measure": m, "value": 0.01 * r if r else np.nan, "low": 0.0, "high": 0.05}
-        for arm in ("filter_only", "boosting")
-        for r in range(3)
-        for m in ("gamma_fp", "wrong in S+")
-    ]
-    fig = code.accepted_and_wrong(pd.DataFrame(rows))
-    for ax in fig.axes:
-        assert [len(line.get_xdata()) for line in ax.lines] == [2, 2]
-        assert sum(len(c.get_segments()) for c in ax.collections) == 4
-        assert ax.get_xlim() == (-0.5, 2.5)
 
 
 @kernel
