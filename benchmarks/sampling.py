@@ -16,7 +16,8 @@ import torch
 
 from benchmarks import interleave, last_line, report
 from boostlib.learners import Example, Sampling
-from boostlib.learners.lm import LMLearner, load_learner
+from boostlib.learners.lm import LMLearner
+from boostlib.learners.load import load_learner
 from boostlib.tasks import load_task
 
 
@@ -36,7 +37,7 @@ def real_task() -> str:
 
 def generate(learner: LMLearner, prompts: list[str], k: int, prefix: str, max_new_tokens: int, batch: int) -> int:
     """transformers' own sampling, ``batch`` prompts at a time; returns the tokens up to each end token."""
-    tokenizer, ends = learner.tokenizer, torch.tensor(sorted(learner._ends))
+    tokenizer, ends = learner.tokenizer, torch.tensor(sorted(learner.tokens.ends))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -66,7 +67,7 @@ def compare(
     sampled = []
 
     def ours() -> int:
-        learner._changed()  # a new round: the joined weights and the prefix are made anew, and paid for
+        learner._sampler = None  # a new round: the joined weights and the prefix are made anew, and paid for
         seed = next(seeds)
         keys = [(seed, n) for n in range(len(prompts))]
         out = learner.sample(prompts, k, keys=keys, sampling=Sampling(max_new_tokens=max_new_tokens, prefix=prefix))
@@ -82,7 +83,7 @@ def compare(
     share = {name: sorted(r)[len(r) // 2] * flops / peak for name, r in rates.items()}
     row = report(
         f"Sampling, {title}, k = {k}", "tokens", rates, f"generate, batch {best * k}",
-        share_of_matmul_peak=share, tokens=sampled, prefix_tokens=len(learner._ids([prefix])[0]) if prefix else 0,
+        share_of_matmul_peak=share, tokens=sampled, prefix_tokens=len(learner.tokens.ids([prefix])[0]) if prefix else 0,
         pilot={b * k: rate for b, rate in pilot.items()},
     )  # fmt: skip
     print("  share of the matmul peak (linear layers): " + ", ".join(f"{n} {s:.0%}" for n, s in share.items()))

@@ -14,7 +14,8 @@ import torch
 from benchmarks import interleave, last_line, report
 from benchmarks.sampling import matmul_peak, real_task
 from boostlib.learners import Example
-from boostlib.learners.lm import LMLearner, load_learner
+from boostlib.learners.lm import LMLearner
+from boostlib.learners.load import load_learner
 from boostlib.tasks import load_task
 
 
@@ -53,7 +54,7 @@ def run(
     print(f"{torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
     learner, steps = load_learner(model, cache=cache), -(-n // batch_size)
     examples = [Example(p.prompt, p.reference) for p in load_task(task, "train", n=n).problems]
-    tokens = sum(len(a) + len(b) for a, b in zip(*(learner._ids([f(e) for e in examples]) for f in (
+    tokens = sum(len(a) + len(b) for a, b in zip(*(learner.tokens.ids([f(e) for e in examples]) for f in (
         lambda e: e.prompt, lambda e: e.response)), strict=True)) + n  # fmt: skip
     first = {name: p.detach().clone() for name, p in learner.model.named_parameters()}
     losses: dict[str, list[float]] = {}

@@ -10,16 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+# Options of a learner that say where and how it computes, not what: they are no part of a run's identity.
+PLACE = ("device", "threads", "slots", "micro_tokens", "gradient_checkpointing", "cache")
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are drawn: ``temperature`` 0 is greedy; ``prefix`` is the few-shot text before every prompt;
-    a response ends at the end token, before any string of ``stop``, or after ``max_new_tokens``."""
+    """How responses are drawn: ``temperature`` 0 is greedy; ``top_p`` below 1 keeps the likeliest tokens that have this
+    share together; ``prefix`` is the few-shot text before every prompt; a response ends at the end token, before any
+    string of ``stop``, or after ``max_new_tokens``. Raises ValueError for what can't be meant."""
 
     temperature: float = 1.0
     max_new_tokens: int = 256
     prefix: str = ""
     stop: tuple[str, ...] = ()
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or not self.temperature >= 0 or not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"max_new_tokens ({self.max_new_tokens}) is at least 1, temperature ({self.temperature}) at least 0, "
+                f"top_p ({self.top_p}) in (0, 1]"
+            )
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ValueError(f"stop = {self.stop!r}: give a tuple of strings that are not empty, such as ('\\n\\n',)")
 
 
 @dataclass(frozen=True)

@@ -1,67 +1,97 @@
-"""The sampling engine: k responses to each of many prompts, from one Llama-shaped model, as fast as it goes.
+"""The sampling engine: k responses to each of many prompts, from any decoder of transformers, as fast as it goes.
 
 What `generate` repeats for every sample is done once here. The few-shot prefix is computed once per weights, each
 prompt once for its k samples. Samples live in contiguous rows; one that ends gives its row back and the next prompt
 moves in, so no row idles. A token attends to three stores of keys and values: its own row's, its prompt's (shared
 by the prompt's k rows) and the prefix's (shared by all rows): one matrix product each, then a single softmax.
 
-Not covered: architectures that `decoder` does not know (`fallback` drives those, slowly), beams, top-k, top-p.
+The forward pass is the model's own: transformers asks us for its attention and its masks (`AttentionInterface`).
+
+Not covered: models that keep another state than keys and values (`generate` samples from those, slowly), beams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
 
-from boostlib.learners.decoder import Decoder, read
+from boostlib.learners import Sampling
+from boostlib.learners.drawing import Sample, draw, head, uniforms
 
 PREFILL_TOKENS = 4096  # prompts are read in pieces of at most this many tokens, which bounds the memory of the scores
 BAND = 512  # where some prompt is longer, they run in bands that halve from it: every store is as long as its longest
+NOWHERE = 2**30  # the position of a key that no token may see: causal attention looks back
 
 
-def uniforms(key: Sequence[int], j: int, n: int) -> np.ndarray:
-    """The n uniform numbers of sample j under ``key``: a counter-based stream of its own, whatever else is drawn."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((*key, j)))).random(n, dtype=np.float32)
-
-
-def draw(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
-    """Tokens (B,) from logits (B, V), which are overwritten: greedy at temperature 0, else by inverting the
-    distribution function at u (B,).
-
-    The sum runs over blocks of the vocabulary first, then inside the block that u falls in: a cumulative sum of
-    50,000 float32 terms would be slow and inexact.
-    """
-    if temperature == 0:
-        return logits.argmax(-1)
-    B, V = logits.shape
-    size = V if V <= 512 else 256
-    weights = logits.sub_(logits.amax(-1, keepdim=True))
-    weights = (weights if temperature == 1 else weights.div_(temperature)).exp_()
-    weights = F.pad(weights, (0, -V % size)).view(B, -1, size)
-    edges = weights.sum(-1, dtype=torch.float64).cumsum(-1)
-    target = u[:, None].double() * edges[:, -1:]
-    block = (edges <= target).sum(-1).clamp_(max=edges.shape[1] - 1)
-    rows = torch.arange(B, device=logits.device)
-    inner = weights[rows, block].double().cumsum(-1)
-    rest = target - (edges[rows, block] - inner[:, -1])[:, None]
-    token = (inner <= rest).sum(-1)
-    # Rounding may put u at the very end of a block: then its last token with any weight is meant.
-    return block * size + torch.minimum(token, (inner < inner[:, -1:]).sum(-1))
+# --- what transformers calls in a model's forward pass ------------------------------------------------------------------
 
 
 @dataclass
-class Sample:
-    """Sample j of prompt i: what has been drawn, and whether it ended by itself (None: still running)."""
+class _Pass:
+    """One forward pass: tokens at ``positions`` (n, T) look at keys at ``spots`` (n, K).
 
-    i: int
-    j: int
-    tokens: list[int] = field(default_factory=list)
-    finished: bool | None = None
+    ``attend(layer, q, k, v, weigh)`` gets q (n, G, R * T, D), R heads on each of G key heads, and the tokens' own keys and
+    values (n, G, T, D); it gathers the scores (n, G, R * T, K), has them turned into weights by ``weigh``, and returns
+    what they add up to, shaped as q.
+    """
+
+    attend: Callable[[int, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]
+    positions: Tensor
+    spots: Tensor
+
+
+_now: _Pass | None = None  # the hooks have no argument through which they could be told
+
+
+def _mask(batch_size: int, mask_function: Callable, **_) -> Tensor:
+    """0 where a token may look (causal, within a sliding window ...: the model's own rule), else -inf: (n, 1, T, K)."""
+    at, q, k = torch.arange(batch_size, device=_now.spots.device), _now.positions, _now.spots
+    seen = mask_function(at[:, None, None, None], 0, q[:, None, :, None], k[:, None, None, :])
+    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor,
+    scaling: float | None = None, softcap: float | None = None, s_aux: Tensor | None = None, **_,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Attention as transformers wants it: query (n, H, T, D), key and value (n, G, T, D) -> (n, T, H, D)."""
+    if mask is None or s_aux is not None:
+        raise NotImplementedError("attention without a mask, or with sinks")
+    (n, H, T, D), G = query.shape, key.shape[1]
+
+    def weigh(scores: Tensor) -> Tensor:
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        scores = scores.view(n, G, H // G, T, -1) + mask[:, :, None]
+        return scores.softmax(-1, dtype=torch.float32).to(query.dtype).view(n, G, H // G * T, -1)
+
+    q = (query * (D**-0.5 if scaling is None else scaling)).reshape(n, G, -1, D)
+    out = _now.attend(module.layer_idx, q, key, value, weigh)
+    return out.view(n, H, T, -1).transpose(1, 2), None
+
+
+AttentionInterface.register("boostlib", _attention)
+AttentionMaskInterface.register("boostlib", _mask)
+
+
+@contextlib.contextmanager
+def _ours(model: nn.Module) -> Iterator[None]:
+    """Within, the model attends through us."""
+    config = model.config
+    before, config._attn_implementation = config._attn_implementation, "boostlib"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+# --- the engine --------------------------------------------------------------------------------------------------------
 
 
 class Engine:
@@ -71,9 +101,13 @@ class Engine:
     (slots * (max_new_tokens + share of the prompts) * 2 * layers * G * D numbers) is the limit.
     """
 
-    def __init__(self, model: nn.Module, slots: int, dtype: torch.dtype = torch.float32) -> None:
-        self.decoder, self.slots = Decoder(model, dtype), slots
-        self._prefix: tuple[tuple[int, ...], Tensor] = ((), torch.empty(0))
+    def __init__(self, model: nn.Module, slots: int) -> None:
+        config = model.get_decoder().config
+        self.model, self.body, self.slots, self.device = model, model.get_decoder(), slots, model.device
+        self.layers, heads = config.num_hidden_layers, config.num_attention_heads
+        self.G = getattr(config, "num_key_value_heads", None) or heads
+        self.D = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._prefix: tuple[tuple[int, ...], Tensor] | None = None
 
     @torch.inference_mode()
     def sample(
@@ -81,55 +115,93 @@ class Engine:
         prompts: Sequence[Sequence[int]],
         k: int,
         keys: Sequence[Sequence[int]],
-        temperature: float,
-        max_new_tokens: int,
+        sampling: Sampling,
         prefix: Sequence[int],
         ended: Callable[[list[int]], bool],
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Sample]]:
-        """k samples to each prompt (token ids), in order; ``ended(tokens)`` says whether a sample is complete.
-
-        Raises ValueError where prompt and response may not fit the model's positions.
-        """
-        longest = len(prefix) + max(map(len, prompts), default=0) + max_new_tokens
-        if longest > self.decoder.window:
-            raise ValueError(
-                f"prefix, prompt and response may take {longest} tokens, the model has {self.decoder.window} positions"
-            )
-        self.decoder.rotary(longest)
+        """k samples to each prompt (token ids), in order; ``ended(tokens)`` says whether a sample is complete."""
         results: list[list[Sample]] = [[] for _ in prompts]
         border = max(map(len, prompts), default=1)
         while border > BAND:
             border = -(-border // 2)
         bands = [((len(p) - 1) // border).bit_length() for p in prompts]
-        for band in sorted(set(bands)):
-            here = [i for i, b in enumerate(bands) if b == band]
-            some = [prompts[i] for i in here], k, [keys[i] for i in here]
-            slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
-            run = _Run(self.decoder, slots, *some, temperature, max_new_tokens, self.prefix(prefix))
-            while run.waiting or run.samples:
-                before = run.drawn
-                run.admit()
-                done = run.retire(ended)
-                if run.samples:
-                    run.step()
-                    done += run.retire(ended)
-                if progress is not None:
-                    progress(done, run.drawn - before)
-            for i, samples in zip(here, run.results, strict=True):
-                results[i] = samples
+        with _ours(self.model):
+            for band in sorted(set(bands)):
+                here = [i for i, b in enumerate(bands) if b == band]
+                some = [prompts[i] for i in here], k, [keys[i] for i in here]
+                slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
+                run = _Run(self, slots, *some, sampling, self.prefix(prefix), ended)
+                while run.waiting or run.samples:
+                    before = run.drawn
+                    done = run.retire() if run.admit() else 0
+                    if run.samples:
+                        run.step()
+                        done += run.retire()
+                    if progress is not None:
+                        progress(done, run.drawn - before)
+                for i, samples in zip(here, run.results, strict=True):
+                    results[i] = samples
         return results
 
     def prefix(self, ids: Sequence[int]) -> Tensor:
         """Keys and values (2, layers, 1, G, P, D) of the shared prefix, computed once for these weights."""
-        if self._prefix[0] != tuple(ids) or self._prefix[1].numel() == 0:
-            d = self.decoder
-            store = torch.empty(2, len(d.layers), 1, d.G, len(ids), d.D, dtype=d.dtype, device=d.device)
+        if self._prefix is None or self._prefix[0] != tuple(ids):
+            store = self.store(1, len(ids))
             if ids:
-                empty = store[:, :, :, :, :0]
-                read(d, torch.tensor([list(ids)], device=d.device), empty, store, torch.zeros(1, dtype=torch.long))
+                nothing = store[..., :0, :]
+                self.read(
+                    torch.tensor([list(ids)], device=self.device), nothing, store, torch.zeros(1, dtype=torch.long)
+                )
             self._prefix = (tuple(ids), store)
         return self._prefix[1]
+
+    def store(self, rows: int, length: int) -> Tensor:
+        """Room for keys and values: (2, layers, rows, G, length, D)."""
+        shape = (2, self.layers, rows, self.G, length, self.D)
+        return torch.zeros(shape, dtype=self.model.dtype, device=self.device)
+
+    def read(self, ids: Tensor, prefix: Tensor, store: Tensor, places: Tensor) -> Tensor:
+        """Read prompts ``ids`` (n, L), padded at the end, after the prefix: their keys and values go to ``places`` of
+        ``store``; returns last hidden states (n, L, hidden)."""
+        (n, L), P = ids.shape, prefix.shape[-2]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
+            store[0, layer, places, :, :L], store[1, layer, places, :, :L] = k, v
+            prefix_k, prefix_v = prefix[:, layer]
+            own, shared = weigh(torch.cat((q @ k.mT, q @ prefix_k.mT), -1)).split((L, P), -1)
+            return own @ v + shared @ prefix_v
+
+        at = torch.arange(P + L, device=self.device).expand(n, -1)
+        return self.hidden(ids, at[:, P:], torch.cat((at[:, P:], at[:, :P]), 1), attend)
+
+    def hidden(self, ids: Tensor, positions: Tensor, spots: Tensor, attend: Callable[..., Tensor]) -> Tensor:
+        """Last hidden states (n, T, hidden) of tokens ``ids`` (n, T): see `_Pass`."""
+        global _now
+        _now = _Pass(attend, positions, spots)
+        return self.body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+
+
+def drives(model: nn.Module) -> bool:
+    """Whether the engine says what the model itself says, tried on a few tokens: so for every decoder whose only memory is
+    keys and values, alike in all layers. Not so where rotations depend on the longest text of a batch."""
+    config = model.get_decoder().config
+    if any(kind in str(getattr(config, "rope_parameters", "")) for kind in ("dynamic", "longrope")):
+        return False
+    texts, n = [[5, 3, 7], [2, 9, 4, 8], [6]], 3
+    prefix, *prompts = [[t % config.vocab_size for t in text] for text in texts]
+    try:
+        drawn = Engine(model, 4).sample(prompts, 1, [(0,), (0,)], Sampling(0.0, n), prefix, lambda _: False)
+        for prompt, (sample,) in zip(prompts, drawn, strict=True):
+            ids = torch.tensor([prefix + prompt + sample.tokens], device=model.device)
+            with torch.inference_mode():
+                logits = model(input_ids=ids, use_cache=False).logits[0, -n - 1 : -1].float()
+            missed = logits.amax(-1) - logits.gather(-1, ids[0, -n:, None])[:, 0]
+            if not (missed <= 1e-3 * logits.abs().amax()).all():
+                return False
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError, KeyError):
+        return False
+    return True
 
 
 class _Run:
@@ -139,32 +211,30 @@ class _Run:
     group * k + j. Running rows are always 0 .. len(samples) - 1: the last rows move into the holes left by ended ones.
     """
 
-    def __init__(self, decoder, slots, prompts, k, keys, temperature, max_new_tokens, prefix) -> None:
-        d = self.d = decoder
-        self.prompts, self.k, self.keys, self.temperature = prompts, k, keys, temperature
-        self.max_new, self.prefix = max_new_tokens, prefix
+    def __init__(self, engine: Engine, slots, prompts, k, keys, sampling, prefix, ended) -> None:
+        self.engine, self.device = engine, engine.device
+        self.prompts, self.k, self.keys, self.sampling = prompts, k, keys, sampling
+        self.max_new, self.prefix, self.ended = sampling.max_new_tokens, prefix, ended
         self.results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
         # Longest first, ties by key: prompts side by side are about equally long, and the order given does not matter.
         self.waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(keys[i])), reverse=True)
-        slots = min(slots, k * max(len(prompts), 1))
-        self.slots, groups = slots, min(len(prompts), -(-slots // k) * 2)
+        self.slots = min(slots, k * max(len(prompts), 1))
+        groups = min(len(prompts), -(-self.slots // k) * 2)
         self.samples: list[Sample] = []
         self.drawn = 0
         self.free = list(range(groups))[::-1]
         self.alive = np.zeros(groups, int)
-        long = lambda *shape: torch.zeros(*shape, dtype=torch.long, device=d.device)  # noqa: E731
-        kv = lambda n, L: torch.zeros(2, len(d.layers), n, d.G, L, d.D, dtype=d.dtype, device=d.device)  # noqa: E731
-        self.own = kv(slots, max_new_tokens)
-        self.shared = kv(groups, max(map(len, prompts), default=0))
-        self.length = long(groups)  # of a group's prompt
-        self.seat, self.age, self.token = long(slots), long(slots), long(slots)
-        self.u = torch.zeros(slots, max_new_tokens, device=d.device)
+        self.own = engine.store(self.slots, self.max_new)
+        self.shared = engine.store(groups, max(map(len, prompts), default=0))
+        self.length = torch.zeros(groups, dtype=torch.long, device=self.device)  # of a group's prompt
+        self.seat, self.age, self.token = torch.zeros(3, self.slots, dtype=torch.long, device=self.device)
+        self.u = torch.zeros(self.slots, self.max_new, device=self.device)
 
-    def admit(self) -> None:
+    def admit(self) -> bool:
         """Let waiting prompts in, once an eighth of the rows is free: reading several at a time is cheaper."""
         room = self.slots - len(self.samples)
         if not self.waiting or room < max(self.k, self.slots // 8):
-            return
+            return False
         batch: list[tuple[int, int]] = []  # prompt, group
         while self.waiting and self.free and room >= self.k * (len(batch) + 1):
             batch.append((self.waiting.pop(), self.free.pop()))
@@ -172,78 +242,80 @@ class _Run:
             n = max(1, PREFILL_TOKENS // len(self.prompts[batch[0][0]]))
             self._read(batch[:n])
             batch = batch[n:]
+        return True
 
     def _read(self, batch: list[tuple[int, int]]) -> None:
-        d, k = self.d, self.k
-        L = len(self.prompts[batch[0][0]])
-        ids = torch.tensor([[*self.prompts[i], *[0] * (L - len(self.prompts[i]))] for i, _ in batch], device=d.device)
-        groups = torch.tensor([g for _, g in batch], device=d.device)
-        lengths = torch.tensor([len(self.prompts[i]) for i, _ in batch], device=d.device)
-        hidden = read(d, ids, self.prefix, self.shared, groups)
-        logits = d.logits(hidden[torch.arange(len(batch)), lengths - 1]).repeat_interleave(k, 0)
+        tensor, k = lambda x: torch.tensor(x, device=self.device), self.k
+        texts, L = [self.prompts[i] for i, _ in batch], len(self.prompts[batch[0][0]])
+        groups, lengths = tensor([g for _, g in batch]), tensor([len(t) for t in texts])
+        ids = tensor([[*t, *[0] * (L - len(t))] for t in texts])
+        hidden = self.engine.read(ids, self.prefix, self.shared, groups)
         rows = slice(len(self.samples), len(self.samples) + k * len(batch))
         self.length[groups] = lengths
-        self.seat[rows] = (groups[:, None] * k + torch.arange(k, device=d.device)).flatten()
+        self.seat[rows] = (groups[:, None] * k + torch.arange(k, device=self.device)).flatten()
         self.age[rows] = 0
-        if self.temperature > 0:
+        if self.sampling.temperature > 0:
             u = np.stack([uniforms(self.keys[i], j, self.max_new) for i, _ in batch for j in range(k)])
-            self.u[rows] = torch.from_numpy(u).to(d.device)
+            self.u[rows] = torch.from_numpy(u).to(self.device)
         self.alive[[g for _, g in batch]] = k
         self.samples += [s for i, _ in batch for s in self.results[i]]
-        self.token[rows] = draw(logits, self.u[rows, 0], self.temperature)
-        self._record(rows)
+        last = hidden[torch.arange(len(batch), device=self.device), lengths - 1]
+        self._record(rows, last, k)
 
     def step(self) -> None:
         """One more token for every row."""
-        d, n, k = self.d, len(self.samples), self.k
+        n, k, P = len(self.samples), self.k, self.prefix.shape[-2]
         seat, age = self.seat[:n], self.age[:n]
         group = seat.div(k, rounding_mode="floor")
-        groups, P = int(group.max()) + 1, self.prefix.shape[-2]
-        L, Q = int(age.max()) + 1, int(self.length[group].max())
-        rows, at = torch.arange(n, device=d.device), lambda m: torch.arange(m, device=d.device)
-        mask = torch.zeros(n, 1, 1, L + Q + P, device=d.device)
-        mask[:, 0, 0, :L].masked_fill_(at(L) > age[:, None], -torch.inf)
-        mask[:, 0, 0, L : L + Q].masked_fill_(at(Q) >= self.length[group][:, None], -torch.inf)
-        full = torch.zeros(groups * k, d.G, d.R, d.D, dtype=d.dtype, device=d.device)  # a place for every seat
-        weights = torch.zeros(groups * k, d.G, d.R, Q, dtype=d.dtype, device=d.device)
-        fold = lambda a: a.view(groups, k, d.G, -1, a.shape[-1]).transpose(1, 2).reshape(groups, d.G, -1, a.shape[-1])  # noqa: E731
-        unfold = lambda a: a.view(groups, d.G, k, d.R, -1).transpose(1, 2).reshape(groups * k, d.G, d.R, -1)[seat]  # noqa: E731
+        length = self.length[group][:, None]
+        groups, L, Q = int(group.max()) + 1, int(age.max()) + 1, int(length.max())
+        rows, at = torch.arange(n, device=self.device), torch.arange(max(L, Q, P), device=self.device)
 
-        def attend(i: int, q: Tensor, k_new: Tensor, v_new: Tensor) -> Tensor:
-            (own_k, own_v), (pre_k, pre_v) = self.own[:, i], self.prefix[:, i, 0]
-            shared_k, shared_v = self.shared[:, i, :groups, :, :Q]
-            own_k[rows, :, age], own_v[rows, :, age] = k_new, v_new
+        def by_prompt(a: Tensor, b: Tensor) -> Tensor:
+            """Every row (n, G, R, x) times its prompt's (groups, G, x, y): rows of one prompt in one product."""
+            seats = a.new_zeros(groups * k, *a.shape[1:])
+            seats[seat] = a
+            seats = seats.view(groups, k, *a.shape[1:]).transpose(1, 2).flatten(2, 3)  # (groups, G, k * R, x)
+            out = (seats @ b).unflatten(2, (k, -1)).transpose(1, 2).flatten(0, 1)
+            return out[seat]
+
+        def by_all(a: Tensor, b: Tensor) -> Tensor:
+            """Every row (n, G, R, x) times what all share (G, x, y)."""
+            return (a.transpose(0, 1).flatten(1, 2) @ b).unflatten(1, (n, -1)).transpose(0, 1)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
+            own_k, own_v = self.own[:, layer]
+            own_k[rows, :, age], own_v[rows, :, age] = k[:, :, 0], v[:, :, 0]
             own_k, own_v = own_k[:n, :, :L], own_v[:n, :, :L]
-            full[seat] = q
-            scores = [q @ own_k.mT, unfold(fold(full) @ shared_k.mT)]
-            if P:
-                flat = q.transpose(0, 1).reshape(d.G, n * d.R, d.D)
-                scores.append((flat @ pre_k.mT).view(d.G, n, d.R, P).transpose(0, 1))
-            own, shared, pre = d.weigh(torch.cat(scores, -1), mask).split((L, Q, P), -1)
-            weights[seat] = shared
-            out = own @ own_v + unfold(fold(weights) @ shared_v)
-            if P:
-                flat = pre.transpose(0, 1).reshape(d.G, n * d.R, P)
-                out += (flat @ pre_v).view(d.G, n, d.R, d.D).transpose(0, 1)
-            return out.view(n, -1)
+            shared_k, shared_v = self.shared[:, layer, :groups, :, :Q]
+            prefix_k, prefix_v = self.prefix[:, layer, 0]
+            scores = [q @ own_k.mT, by_prompt(q, shared_k.mT)] + ([by_all(q, prefix_k.mT)] if P else [])
+            own, shared, prefix = weigh(torch.cat(scores, -1)).split((L, Q, P), -1)
+            out = own @ own_v + by_prompt(shared, shared_v)
+            return out + by_all(prefix, prefix_v) if P else out
 
-        hidden = d.hidden(self.token[:n], P + self.length[group] + age, attend)
+        begin = P + length  # where the response begins (n, 1)
+        prompt = (P + at[:Q]).where(at[:Q] < length, NOWHERE)
+        spots = torch.cat((begin + at[:L], prompt, at[:P].expand(n, -1)), 1)
+        hidden = self.engine.hidden(self.token[:n, None], begin + age[:, None], spots, attend)
         age += 1
-        self.token[:n] = draw(d.logits(hidden), self.u[rows, age], self.temperature)
-        self._record(slice(0, n))
+        self._record(slice(0, n), hidden[:, 0])
 
-    def _record(self, rows: slice) -> None:
+    def _record(self, rows: slice, hidden: Tensor, k: int = 1) -> None:
+        """Draw a token for each of the rows, k rows to a hidden state."""
+        logits = head(self.engine.model, hidden).float().repeat_interleave(k, 0)
+        u = self.u[rows].gather(1, self.age[rows, None])[:, 0]
+        self.token[rows] = draw(logits, u, self.sampling.temperature, self.sampling.top_p)
         for sample, token in zip(self.samples[rows], self.token[rows].tolist(), strict=True):
             sample.tokens.append(token)
-        self.drawn += rows.stop - rows.start
-
-    def retire(self, ended: Callable[[list[int]], bool]) -> int:
-        """Take ended samples out and close the ranks; returns how many ended."""
-        for sample in self.samples:
-            if ended(sample.tokens):
+            if self.ended(sample.tokens):
                 sample.finished = True
             elif len(sample.tokens) == self.max_new:
                 sample.finished = False
+        self.drawn += rows.stop - rows.start
+
+    def retire(self) -> int:
+        """Take ended samples out and close the ranks; returns how many ended."""
         n, gone = len(self.samples), [r for r, s in enumerate(self.samples) if s.finished is not None]
         if not gone:
             return 0

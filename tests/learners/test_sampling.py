@@ -7,7 +7,8 @@ from scipy import stats
 
 from boostlib.learners import Sampling, tiny
 from boostlib.learners import engine as sampling
-from boostlib.learners.engine import Engine, draw, uniforms
+from boostlib.learners.drawing import draw, uniforms
+from boostlib.learners.engine import Engine
 from boostlib.learners.lm import LMLearner
 
 torch.set_num_threads(1)
@@ -36,7 +37,7 @@ def small(family="llama", tie=True, seed=3, **shape):
 
 
 def greedy_by_generate(learner, prompt, n):
-    ids = torch.tensor(learner._ids([prompt]))
+    ids = torch.tensor(learner.tokens.ids([prompt]))
     out = learner.model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, do_sample=False, pad_token_id=0
     )
@@ -45,9 +46,9 @@ def greedy_by_generate(learner, prompt, n):
 
 def tokens(learner, prompts, k=1, keys=None, temperature=0.0, n=24, prefix="", slots=16):
     keys = keys or KEYS[: len(prompts)]
-    ids, shared = learner._ids(prompts), learner._ids([prefix])[0] if prefix else []
+    ids, shared = learner.tokens.ids(prompts), learner.tokens.ids([prefix])[0] if prefix else []
     engine = Engine(learner.model, slots)
-    out = engine.sample(ids, k, keys, temperature, n, shared, lambda t: t[-1] == 1)
+    out = engine.sample(ids, k, keys, Sampling(temperature, n), shared, lambda t: t[-1] == 1)
     return [[s.tokens for s in group] for group in out]
 
 
@@ -64,7 +65,7 @@ def test_greedy_equals_generate(family, tie, prefix):
 def test_sampled_tokens_follow_the_softmax():
     learner, prompt, k = small(seed=5), "12+3=", 4000
     samples = tokens(learner, [prompt], k=k, temperature=0.7, n=2, prefix="7=7;", slots=512)[0]
-    ids = torch.tensor(learner._ids(["7=7;" + prompt]))
+    ids = torch.tensor(learner.tokens.ids(["7=7;" + prompt]))
     with torch.inference_mode():
         first = (learner.model(ids).logits[0, -1].double() / 0.7).softmax(-1).numpy()
     seen = np.bincount([s[0] for s in samples], minlength=len(first))
@@ -131,8 +132,8 @@ def test_uniforms_depend_on_key_and_sample_alone():
 
 
 def test_too_long_a_text_is_refused():
-    with pytest.raises(ValueError, match="256 positions"):
-        tokens(small(), ["1+1="], n=400)
+    with pytest.raises(ValueError, match="prompt 1 and its response may take 259 tokens, the model has 256 positions"):
+        small().sample(["1=", "1+1+1="], 1, keys=[(0,), (1,)], sampling=Sampling(max_new_tokens=250, prefix="1+1"))
 
 
 def test_progress_adds_up():

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from boostlib.learners import Sampling
-from boostlib.learners.lm import load_learner
+from boostlib.learners.load import load_learner
 
 STAND_IN = '''
 """Answers each request with its seed, so that a test sees what arrived."""
@@ -52,7 +52,7 @@ def test_prompts_and_seeds_reach_the_child(stand_in):
     prompts, keys = ["2+2=", "3+3="], [(0, 1), (0, 2)]
     out = learner.sample(prompts, 3, keys=keys, progress=lambda s, t: seen.append((s, t)), **options)
     sent = [[json.loads(r.text) for r in group] for group in out]
-    assert [[p for p, _ in group] for group in sent] == [[learner._ids(["1+1=2;" + p])[0]] * 3 for p in prompts]
+    assert [[p for p, _ in group] for group in sent] == [[learner.tokens.ids(["1+1=2;" + p])[0]] * 3 for p in prompts]
     seeds = [[s["seed"] for _, s in group] for group in sent]
     assert len({s for group in seeds for s in group}) == 6
     assert all(
@@ -61,7 +61,7 @@ def test_prompts_and_seeds_reach_the_child(stand_in):
         for r, s in zip(g, h, strict=True)
     )
     assert sent[0][0][1] | {"seed": 0} == {
-        "temperature": 0.5, "max_tokens": 7, "stop": [";"], "stop_token_ids": [1], "seed": 0
+        "temperature": 0.5, "top_p": 1.0, "max_tokens": 7, "stop": [";"], "stop_token_ids": [1], "seed": 0
     }  # fmt: skip
     assert seen == [(6, 18)]
     swapped = learner.sample(prompts[::-1], 3, keys=keys[::-1], **options)

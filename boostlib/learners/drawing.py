@@ -1,0 +1,116 @@
+"""From a model's last hidden states to tokens: logits, keyed random numbers, a draw; `generate` where no engine fits.
+
+Not covered: how hidden states are computed fast (engine), what the tokens say (tokens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boostlib.learners import Sampling
+
+
+@dataclass
+class Sample:
+    """Sample j of prompt i: what has been drawn, and whether it ended by itself (None: still running)."""
+
+    i: int
+    j: int
+    tokens: list[int] = field(default_factory=list)
+    finished: bool | None = None
+
+
+def head(model: nn.Module, hidden: Tensor) -> Tensor:
+    """Logits from last hidden states (..., hidden), with the cap of Gemma and the factors of Cohere and Granite."""
+    config, logits = model.config, model.get_output_embeddings()(hidden)
+    factor = getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+    logits = logits if factor == 1 else logits * factor
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def uniforms(key: Sequence[int], j: int, n: int) -> np.ndarray:
+    """The n uniform numbers of sample j under ``key``: a counter-based stream of its own, whatever else is drawn."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((*key, j)))).random(n, dtype=np.float32)
+
+
+def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> Tensor:
+    """Tokens (B,) from logits (B, V), which are overwritten: greedy at temperature 0, else by inverting the
+    distribution function at u (B,).
+
+    The sum runs over blocks of the vocabulary first, then inside the block that u falls in: a cumulative sum of
+    50,000 float32 terms would be slow and inexact.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    exact = torch.float32 if logits.device.type == "mps" else torch.float64
+    B, V = logits.shape
+    size = V if V <= 512 else 256
+    weights = logits.sub_(logits.amax(-1, keepdim=True))
+    weights = (weights if temperature == 1 else weights.div_(temperature)).exp_()
+    if top_p < 1:
+        ordered, order = weights.sort(-1, descending=True)
+        before = ordered.cumsum(-1) - ordered
+        weights.scatter_(-1, order, ordered.masked_fill(before >= top_p * ordered.sum(-1, keepdim=True), 0.0))
+    weights = F.pad(weights, (0, -V % size)).view(B, -1, size)
+    edges = weights.sum(-1, dtype=exact).cumsum(-1)
+    target = u[:, None].to(exact) * edges[:, -1:]
+    block = (edges <= target).sum(-1).clamp_(max=edges.shape[1] - 1)
+    rows = torch.arange(B, device=logits.device)
+    inner = weights[rows, block].to(exact).cumsum(-1)
+    rest = target - (edges[rows, block] - inner[:, -1])[:, None]
+    token = (inner <= rest).sum(-1)
+    # Rounding may put u at the very end of a block: then its last token with any weight is meant.
+    return block * size + torch.minimum(token, (inner < inner[:, -1:]).sum(-1))
+
+
+@torch.inference_mode()
+def by_generate(
+    model: nn.Module, slots: int, ends: set[int],
+    prompts: Sequence[Sequence[int]], k: int, keys: Sequence[Sequence[int]], sampling: Sampling, prefix: Sequence[int],
+    ended: Callable[[list[int]], bool], progress: Callable[[int, int], None] | None = None,
+) -> list[list[Sample]]:  # fmt: skip
+    """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times,
+    and ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
+    from transformers import GenerationConfig
+
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    jobs = [Sample(i, j) for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])) for j in range(k)]
+    results: list[list[Sample]] = [[] for _ in prompts]
+    try:
+        for start in range(0, len(jobs), slots):
+            batch = jobs[start : start + slots]
+            texts = [[*prefix, *prompts[s.i]] for s in batch]
+            L = max(map(len, texts))
+            ids = torch.tensor([[*[0] * (L - len(t)), *t] for t in texts], device=model.device)
+            mask = torch.tensor([[*[0] * (L - len(t)), *[1] * len(t)] for t in texts], device=model.device)
+            u = np.stack([uniforms(keys[s.i], s.j, sampling.max_new_tokens) for s in batch])
+            out = model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=sampling.max_new_tokens, do_sample=False, pad_token_id=0,
+                eos_token_id=sorted(ends), logits_processor=[_keyed(torch.from_numpy(u).to(ids.device), L, sampling)],
+            )  # fmt: skip
+            for sample, row in zip(batch, out[:, L:].tolist(), strict=True):
+                n = next((n for n in range(1, len(row) + 1) if ended(row[:n])), None)
+                sample.tokens, sample.finished = row[:n], n is not None
+                results[sample.i].append(sample)
+            if progress is not None:
+                progress(len(batch), sum(len(s.tokens) for s in batch))
+    finally:
+        model.generation_config = own
+    return results
+
+
+def _keyed(u: Tensor, start: int, sampling: Sampling) -> Callable[[Tensor, Tensor], Tensor]:
+    """A logits processor that leaves only the token our own generator draws: greedy search then picks that."""
+
+    def process(input_ids: Tensor, scores: Tensor) -> Tensor:
+        token = draw(scores.float(), u[:, input_ids.shape[1] - start], sampling.temperature, sampling.top_p)
+        return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
+
+    return process

