@@ -16,13 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from boostlib.environment import environment as environment
-from boostlib.environment import git_commit as git_commit
-from boostlib.processes import BUSY as BUSY
-from boostlib.processes import cannot_write
-from boostlib.processes import end_with_parent as end_with_parent
-from boostlib.processes import held as held
-from boostlib.processes import locked as locked
+from boostlib.environment import environment, git_commit  # noqa: F401
+from boostlib.processes import BUSY, cannot_write, held, locked  # noqa: F401
 
 FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
 SEAL = "sha256"  # key of a JSON file's own digest

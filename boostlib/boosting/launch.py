@@ -48,7 +48,11 @@ def execute(loops: dict, workers: int, learner: Learner | str, options: Mapping[
         if workers > 1:
             return _side_by_side(loops, workers, learner, options, show)
         with bar(desc="boosting", total=len(loops), unit="loop", disable=not show) as progress:
-            return {key: (one.run(), progress.update())[0] for key, one in loops.items()}
+            rows = {}
+            for key, one in loops.items():
+                rows[key] = one.run()
+                progress.update()
+            return rows
 
 
 def _side_by_side(loops: dict, workers: int, learner: Learner | str, options: Mapping[str, Any], show: bool) -> dict:
@@ -65,15 +69,15 @@ def _side_by_side(loops: dict, workers: int, learner: Learner | str, options: Ma
     bare = {key: replace(one, learner=None) for key, one in loops.items()}  # a worker has its own
     shared = {one.path(0, name): (one, step) for one in bare.values() for name, step in Loop.SHARED.items()}
     try:
-        with bar(
-            desc="boosting", total=sum(one.rounds + 1 for one in loops.values()), unit="round", disable=not show
-        ) as progress:
+        rounds = sum(one.rounds + 1 for one in loops.values())
+        with bar(desc="boosting", total=rounds, unit="round", disable=not show) as progress:
 
             def finish(futures: list[Future]) -> list:
                 pending = set(futures)
                 while pending:
                     done, pending = wait(pending, timeout=2, return_when=FIRST_COMPLETED)
-                    _ = [future.result() for future in done]
+                    for future in done:
+                        future.result()
                     progress.update(sum(one.finished() for one in loops.values()) - progress.n)
                 return [future.result() for future in futures]
 

@@ -15,7 +15,8 @@ import pandas as pd
 from boostlib import runs
 from boostlib.boosting.labelers import corrupted_reference
 from boostlib.boosting.launch import execute, ready
-from boostlib.boosting.loop import TABLES, Loop, table_path
+from boostlib.boosting.loop import Loop
+from boostlib.boosting.record import TABLES, table_path
 from boostlib.boosting.settings import Settings, arms_of, settings_of, whole
 from boostlib.learners import Learner
 from boostlib.tasks import Task
@@ -25,8 +26,8 @@ COLUMNS = (
     "failed errors budget labels labels_right labels_kept labels_kept_right steps examples loss_first loss_last "
     "tokens_sampled tokens_trained seconds folder base"
 ).split()
+# options of a learner that say where and how it computes, not what: no part of a run's identity
 PLACE = ("threads", "cache", "ray", "device", "slots", "micro_tokens", "gradient_checkpointing")
-# PLACE: options of a learner that say where and how it computes, not what: no part of a run's identity
 SAMPLING = ("k", "temperature", "max_new_tokens", "shots")  # what the samples of f_0 depend on
 
 
@@ -84,7 +85,9 @@ def boost(
     def loop(arm: str, s: Settings, seed: int) -> Loop:
         base = runs.open_run(home, "base", common | {"sampling": {name: getattr(s, name) for name in SAMPLING}})
         own = runs.open_run(home, arm.replace(" ", "_"), common | {"arm": arm, "settings": s.identity()})
-        return Loop(task, test, here, s, seed, rounds, own / f"seed-{seed}", base, keep_models, show and workers == 1)
+        disk = {"seed": seed, "rounds": rounds, "folder": own / f"seed-{seed}", "base": base}
+        parts = {"task": task, "test": test, "learner": here, "settings": s}
+        return Loop(**disk, **parts, keep_models=keep_models, show=show and workers == 1)
 
     loops = {(arm, int(seed)): loop(arm, s, int(seed)) for seed in seeds for arm, s in chosen.items()}
     found = execute(loops, workers, learner, options, show)
@@ -99,7 +102,7 @@ def boost(
 
 def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """An artefact of every row of the table, one below the other: a row a response, with arm, seed and round before its own
-    columns (`loop.TABLES`).
+    columns (`record.TABLES`).
 
     ``name``: test, samples, verdicts, labels or examples. Rounds without it (the last has no labels) are left out.
     """
@@ -111,7 +114,8 @@ def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
             parts.append(part.assign(arm=row.arm, seed=row.seed, round=row.round))
     if not parts:
         raise ValueError(f"no round of this table has {name}.jsonl: give {', '.join(TABLES)}")
-    return pd.concat(parts, ignore_index=True)[["arm", "seed", "round", *TABLES[name]]]
+    filled = [part for part in parts if len(part)] or parts  # an empty one has no types
+    return pd.concat(filled, ignore_index=True)[["arm", "seed", "round", *TABLES[name]]]
 
 
 def _check(task: Task, test: Task, seeds: Any, rounds: Any, workers: Any, chosen: Mapping[str, Settings]) -> None:

@@ -97,8 +97,7 @@ class Settings:
         betas = list(self.beta.values()) if isinstance(self.beta, Mapping) else [self.beta]
         chances = all(isinstance(b, Real) and not isinstance(b, bool) and 0 <= b <= 1 for b in betas) and any(betas)
         need("beta", chances, "in (0, 1], or a mapping of level to chance")
-        known = self.labeler in LABELERS or "/" in self.labeler if isinstance(self.labeler, str) else (
-            callable(self.labeler) or self.labeler_is_model)  # fmt: skip
+        known = self.labeler in LABELERS or callable(self.labeler) or self.labeler_is_model
         need("labeler", known, f"one of {', '.join(LABELERS)}, a function, or another model or its folder")
         known = self.policy in POLICIES if isinstance(self.policy, str) else callable(self.policy)
         need("policy", known, f"one of {', '.join(POLICIES)}, or a function")
@@ -111,8 +110,8 @@ class Settings:
 
     @property
     def labeler_is_model(self) -> bool:
-        named = isinstance(self.labeler, str | Path) and self.labeler not in LABELERS
-        return named or hasattr(self.labeler, "sample")
+        named = isinstance(self.labeler, str) and "/" in self.labeler  # a folder or a hub id
+        return named or isinstance(self.labeler, Path) or hasattr(self.labeler, "sample")
 
     def round_budget(self, prompts: int, failed: int) -> int:
         """Labeler responses to ask for in a round."""

@@ -104,6 +104,15 @@ def test_accumulate_keeps_earlier_rounds_and_dedup_counts_equal_responses_once(c
     assert once.examples[0] < plain.examples[0]
 
 
+def test_a_round_without_any_example_trains_nothing_and_says_so(chains, tmp_path):
+    from boostlib.learners.tabular import TabularLearner
+
+    never = TabularLearner({p.prompt: {"0#0.5": 1.0} for task in chains for p in task.problems})
+    table = boost(chains, never, tmp_path, arms=["filter_only"], rounds=2)
+    assert table.steps.tolist()[:2] == table.examples.tolist()[:2] == table.labels.tolist()[:2] == [0, 0]
+    assert table.train_accuracy.tolist() == [0, 0, 0] and table.loss_first.isna().all()
+
+
 def test_the_same_call_again_computes_nothing(chains, tabular, tmp_path, monkeypatch):
     first = boost(chains, tabular, tmp_path, arms=["boosting"], rounds=2)
     monkeypatch.setattr(type(tabular), "sample", None)
