@@ -107,7 +107,7 @@ def read(file: str | Path, root: Path | None = None) -> Sweep:
     need(there, " names no notebook: it needs at least `notebook:` and a `grid:` or a `list:`")
     for key in given:
         need(key in KEYS, f" has an unknown key {key!r}: there are {', '.join(KEYS)}")
-    sweeps = "grid" in given or "list" in given
+    sweeps = given.get("grid") or "list" in given
     need(sweeps, " sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
     given = {"profile": "smoke", "name": file.stem, "table": "rounds", "workers": 1, "list": [{}]} | given
     common, grid = given.get("parameters") or {}, given.get("grid") or {}
@@ -117,7 +117,7 @@ def read(file: str | Path, root: Path | None = None) -> Sweep:
         right = isinstance(values, list) and values
         need(right, f": grid: {name} is {values!r}; it must be a list of at least one value")
     listed, workers = given["list"], given["workers"]
-    need(isinstance(listed, list) and listed, f": list is {listed!r}; it must be a list of parameter sets")
+    need(isinstance(listed, list) and listed, f": list is {listed!r}; it must be a list of at least one parameter set")
     for one in listed:
         need(isinstance(one, dict), f": an entry of list is {one!r}; it must map parameter names to values")
     need(fits(workers, int) and workers > 0, f": workers = {workers!r} is not possible: it must be 1 or more")

@@ -1,7 +1,12 @@
 """The command line: what is reused, what a failure looks like, what scripts can read, what may be removed."""
 
+import contextlib
 import json
 import os
+import pty
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,7 +193,7 @@ def test_a_check_that_fails_in_itself_is_a_gap(project, monkeypatch):
 
     monkeypatch.setattr(doctor, "CHECKS", {"memory": fails})
     assert doctor.examine(project) == [
-        doctor.Finding("memory", "gap", "could not be examined: OSError: no /proc here", doctor.UNKNOWN)
+        doctor.Finding("memory", "gap", "could not be examined: OSError: no /proc here", "look at it by hand")
     ]
 
 
@@ -227,3 +232,156 @@ def test_the_runner_costs_less_than_two_seconds_over_bare_papermill(project):
     took = {work: min(seconds(work) for _ in range(2)) for work in (bare, ours)}
     print(f"papermill {took[bare]:.2f} s, boostlib run {took[ours]:.2f} s")
     assert took[ours] - took[bare] < 2
+
+
+def test_what_is_tried_with_p_is_neither_read_as_the_profiles_nor_recorded(project):
+    from boostlib.runner.execute import tables_of
+
+    assert call("run", "01", "-p", "x", "4").exit_code == 0
+    with pytest.raises(FileNotFoundError):
+        tables_of("01_small", "mini", project)
+    assert "nothing to record in profile mini" in call("record").output
+    assert tables_of("01_small", "mini+x=4", project)[2] == "fresh"
+
+
+def git(folder: Path, *words: str) -> str:
+    told = subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=b", *words], cwd=folder, capture_output=True)
+    return told.stdout.decode()
+
+
+def test_a_clean_checkout_stays_clean_until_something_is_recorded(project):
+    (project / ".gitignore").write_text("runs/\n")
+    draw = "import pathlib, pandas as pd\nfrom boostlib import figures, runs\nfrom matplotlib.figure import Figure\n"
+    draw += "folder = runs.project_root() / 'runs' / 'figures' / profile\n"
+    draw += "for name in ('old', 'new'): figures.save(Figure(figsize=(x, 1)), name, pd.DataFrame({'n': [name]}), 'h', folder)"
+    small_project.write(project, "06_paper_figures", draw)
+    git(project, "init", "-q"), git(project, "add", "-A"), git(project, "commit", "-qm", "all")
+    assert call("run", "01", "02", "06").exit_code == 0
+    assert git(project, "status", "--porcelain") == ""
+    assert call("record").exit_code == 0
+    git(project, "add", "-A"), git(project, "commit", "-qm", "recorded")
+    assert (project / "figures" / "new.pdf").exists() and (project / "papermill_runs/mini/01_small/rounds.csv").exists()
+    for path in (project / "runs" / "figures" / "mini").glob("*.png"):
+        path.write_bytes(path.read_bytes() + b"drawn on another machine")
+    (project / "runs" / "figures" / "mini" / "new.csv").write_text("n,manifest\nnewer,h\n")
+    assert "figures/new.csv" in call("record").output
+    changed = git(project, "status", "--porcelain").split()
+    assert "figures/new.png" in changed and not [name for name in changed if "old" in name]
+
+
+def test_leaving_early_is_no_good_end(project):
+    small_project.write(project, "02_gsm8k_boosting", "import sys", "sys.exit(0)", "print('later')")
+    done = call("run", "02")
+    assert done.exit_code == 1
+    assert "SystemExit: 0 ended the notebook before its last cell\n  in cell 4:\n    sys.exit(0)" in done.output
+
+
+@pytest.mark.parametrize(
+    "error", ["OSError(28, 'No space left on device')", "PermissionError(13, 'Permission denied')"]
+)
+def test_a_machine_in_the_way_is_exit_code_3_from_within_the_kernel_too(project, error):
+    small_project.write(project, "02_gsm8k_boosting", f"raise {error}")
+    done = call("run", "02")
+    assert done.exit_code == 3 and "[Errno" in done.output and "in cell 3" in done.output
+
+
+def test_a_run_that_another_process_holds_is_exit_code_3_from_within_the_kernel_too(project):
+    small_project.write(project, "02_gsm8k_boosting", "from boostlib import runs\nwith runs.locked('../held'): pass")
+    with runs.locked(project / "held"):
+        assert call("run", "02").exit_code == 3
+
+
+def test_a_cell_that_hangs_ends_after_the_time_it_may_take(project):
+    small_project.write(project, "02_gsm8k_boosting", "import time", "time.sleep(600)")
+    done = call("run", "02", "--timeout", "2")
+    assert (
+        done.exit_code == 1
+        and "longer than --timeout allows" in done.output
+        and "in cell 4:\n    time.sleep(600)" in done.output
+    )
+
+
+BAR = (
+    "from boostlib.progress import bar\nimport time\nfor i in bar(iterable=range(3), desc='counting'): time.sleep(0.1)"
+)
+
+
+@pytest.mark.parametrize("stderr", ["terminal", "closed terminal", "closed", "full disk"])
+def test_a_progress_bar_reaches_a_terminal_and_stops_nothing_where_there_is_none(project, stderr):
+    small_project.write(project, "02_gsm8k_boosting", BAR)
+    env = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"} | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ours, theirs = pty.openpty() if "terminal" in stderr else (None, os.open("/dev/full", os.O_WRONLY))
+    command = [sys.executable, "-m", "boostlib", "run", "02"]
+    if stderr == "closed":
+        command = ["sh", "-c", '"$@" 2>&-', "sh", *command]
+    done = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    if stderr == "closed terminal":
+        os.close(ours)
+    elif stderr == "terminal":
+        with contextlib.suppress(OSError):  # a terminal's end
+            while part := os.read(ours, 1000):
+                shown += part
+    assert b"runs/notebooks/mini/02_gsm8k_boosting.ipynb" in done.communicate(timeout=60)[0]
+    assert done.returncode == 0 and (b"counting" in shown) == (stderr == "terminal")
+
+
+def test_status_show_and_clean_pass_by_what_is_strange(finished):
+    loop = next((finished / "runs").glob("*/boosting-*/seed-0"))
+    shutil.copytree(loop, loop.with_name("seed-0 (copy)"))
+    shutil.copytree(loop / "round-1", loop / "round-1.old")
+    (finished / "runs" / "sweeps").mkdir()
+    for place in (finished / "runs", loop, loop.parent, loop / "round-1", finished / "runs" / "sweeps"):
+        (place / ".DS_Store").write_text("x")
+        (place / "nowhere").symlink_to("/not/there")
+    (loop / "seed-x").mkdir()
+    assert call("status").output.count("finished  round 2") == 2
+    assert call("show", "boosting").exit_code == 0
+    assert call("clean", "--yes").exit_code == 0 and (loop / "round-1.old" / "model").exists()
+    (loop / "round-1" / "round.json").write_text("[]")
+    assert call("status").output.count("damaged") == 1
+    assert len(json.loads(call("status", "--json").stdout)["runs"]) == 2
+
+
+def test_a_reader_who_leaves_is_no_error(finished):
+    words = f'"{sys.executable}" -m boostlib status | head -0; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
+    assert done.stdout.strip() == "0" and done.stderr == ""
+
+
+def test_python_m_boostlib_is_the_command_and_tells_its_version():
+    done = subprocess.run([sys.executable, "-m", "boostlib", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("boostlib, version ") and done.returncode == 0
+
+
+@pytest.mark.parametrize("what", ["a link to nowhere", "a file"])
+def test_doctor_looks_at_the_folder_of_runs_itself(project, what):
+    (project / "runs").symlink_to("/not/there") if "link" in what else (project / "runs").write_text("")
+    found = {one["what"]: one for one in json.loads(call("doctor", "--json").stdout)}
+    assert found["runs"]["state"] == "broken" and "cannot be written" in found["runs"]["found"]
+
+
+def test_doctor_follows_a_link_to_another_disk(project, tmp_path_factory):
+    (project / "runs").symlink_to(tmp_path_factory.mktemp("disk"))
+    assert f"runs/ -> {(project / 'runs').readlink()}" in call("doctor").output
+
+
+def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
+    old = tmp_path / "python"
+    old.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9); exec(sys.argv[1])" "$2"\n'
+    )
+    old.chmod(0o755)
+    root = Path(__file__).parents[2]
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(root / name, tmp_path / name)
+    done = subprocess.run(["make", "figures", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    assert (
+        done.stderr.startswith("boostlib needs Python 3.11 or newer, this is 3.9") and not (tmp_path / ".venv").exists()
+    )
+
+
+def test_a_parameter_given_twice_is_refused(project):
+    done = call("run", "01", "-p", "x", "1", "-p", "x", "2")
+    assert done.exit_code == 2 and "gives a parameter twice" in done.output

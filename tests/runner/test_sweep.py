@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def written(project: Path, name: str = "small.yaml", **changes) -> str:
+def written(project: Path, name: str = "small.yaml", /, **changes) -> str:
     spec = {key: value for key, value in (SPEC | changes).items() if value is not None}
     (project / name).write_text(yaml.safe_dump(spec, sort_keys=False).replace("'1e-5'", "1e-5"))
     return name
@@ -162,6 +163,18 @@ def test_a_killed_worker_costs_its_run_a_second_try(project):
         ({"profile": "big"}, "unknown profile 'big': there are mini, smoke"),
         ({"workers": 0}, "small.yaml: workers = 0 is not possible"),
         ({"list": [3], "grid": None}, "small.yaml: an entry of list is 3; it must map parameter names to values"),
+        ({"grid": {}}, "small.yaml sweeps over nothing"),
+        ({"list": [], "grid": None}, "small.yaml: list is []; it must be a list of at least one parameter set"),
+        ({"name": "../out"}, "small.yaml: name = '../out' is not possible"),
+        ({"name": "/out"}, "small.yaml: name = '/out' is not possible"),
+        ({"name": ""}, "small.yaml: name = '' is not possible"),
+        ({"table": "../rounds"}, "small.yaml: table = '../rounds' is not possible"),
+        (
+            {"grid": {"rate": [0.1, "high"]}},
+            "01_small.ipynb: rate = 'high' is not possible (small.yaml, profile smoke)",
+        ),
+        ({"grid": {"rate": ["2024-01-01"]}}, "01_small.ipynb: rate = '2024-01-01' is not possible"),
+        ({"workers": True}, "small.yaml: workers = True is not possible"),
     ],
 )
 def test_bad_input_is_one_sentence_that_names_file_and_parameter(project, changes, message):
@@ -175,6 +188,10 @@ def test_a_file_that_is_no_yaml_or_not_there_is_named(project):
     (project / "bad.yaml").write_text("notebook: [")
     assert "bad.yaml is not YAML" in call("sweep", "bad.yaml").output
     assert "none.yaml is not there" in call("sweep", "none.yaml").output
+    (project / "empty.yaml").write_text("")
+    assert "empty.yaml names no notebook" in call("sweep", "empty.yaml").output
+    (project / "twice.yaml").write_text("{notebook: 01, grid: {x: [1], x: [2]}}")
+    assert "twice.yaml is not YAML of plain values: a key is there twice" in call("sweep", "twice.yaml").output
 
 
 def test_ray_that_is_missing_is_one_sentence(project, monkeypatch):
@@ -227,3 +244,63 @@ def test_the_sweeps_that_come_with_the_suite_can_be_read():
     root = Path(__file__).parents[2]
     sizes = {path.stem: len(sweep.read(path, root).runs) for path in (root / "sweeps").glob("*.yaml")}
     assert sizes == {"beta": 12, "paper": 3, "smoke": 24}
+
+
+def test_four_thousand_runs_are_planned_in_under_a_second(project):
+    file = written(project, grid={"x": list(range(1, 2001)), "rate": [0.1, 0.2]})
+    start = time.process_time()
+    assert len(sweep.read(file, project).runs) == 4000
+    assert time.process_time() - start < 1
+
+
+def test_a_run_that_leaves_early_or_without_its_table_costs_the_others_nothing(project):
+    leave = "import sys\nif x == 1: sys.exit(0)"
+    small_project.write(project, "01_small", leave, "if x != 2:\n" + textwrap.indent(small_project.WORK, "    "))
+    done = call("sweep", written(project, grid={"x": [1, 2, 3, 4]}))
+    assert done.exit_code == 1 and "2 computed, 0 reused, 2 failed" in done.output
+    assert "SystemExit: 0 ended the notebook" in done.output
+    assert "01_small.ipynb left no table 'rounds' behind: there are none; it must call save_tables" in done.output
+    assert set(pd.read_parquet(project / "runs" / "sweeps" / "small" / "results.parquet").x) == {3, 4}
+
+
+def test_swept_values_and_columns_of_several_types_make_a_table(project, monkeypatch):
+    monkeypatch.setattr(
+        small_project, "PARAMETERS", small_project.PARAMETERS.replace("rate: float", "rate: float | str")
+    )
+    text = small_project.WORK.replace("{rate}", "{'none' if x == 1 else 7}")
+    small_project.write(project, "01_small", text)
+    assert call("sweep", written(project, grid={"x": [1, 2], "rate": [0.5, "high"]})).exit_code == 0
+    table = pd.read_parquet(project / "runs" / "sweeps" / "small" / "results.parquet")
+    assert set(table.rate) == {"0.5", "high"} and {"none", "10.0"} < set(table.value)
+
+
+def test_a_notebook_that_hangs_is_one_failed_run(project):
+    small_project.write(project, "01_small", "import time\nif x == 1: time.sleep(600)", small_project.WORK)
+    done = call("sweep", written(project, grid={"x": [1, 2]}), "--timeout", "3")
+    assert done.exit_code == 1 and "1 computed, 0 reused, 1 failed" in done.output
+    assert "longer than --timeout allows" in done.output
+
+
+def test_a_run_of_another_version_is_refused_and_one_of_another_commit_is_said(project, monkeypatch):
+    file = written(project, grid={"x": [1, 2]}, workers=1)
+    assert call("sweep", file, "--shard", "0/2").exit_code == 0
+    record = next((project / "runs" / "sweeps" / "small").glob("*/run.json"))
+    runs.write_json(record, runs.read_json(record) | {"commit": "abc"})
+    assert "made at several commits: 1 at abc" in call("sweep", file).output
+    monkeypatch.setattr(sweep, "version", lambda: "99.0")
+    done = call("sweep", file)
+    assert done.exit_code == 2 and "this is 99.0: results may differ; give the sweep another `name:`" in done.output
+
+
+def test_a_full_disk_in_one_run_is_exit_code_3(project):
+    small_project.write(project, "01_small", "if x == 1: raise OSError(28, 'No space left')", small_project.WORK)
+    assert call("sweep", written(project, grid={"x": [1, 2]})).exit_code == 3
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9"])
+def test_a_wrong_address_of_a_cluster_is_told_within_30_seconds(project, address):
+    pytest.importorskip("ray")
+    start = time.monotonic()
+    done = call("sweep", written(project, grid={"x": [1]}), "--ray", address)
+    assert done.exit_code == 2 and f"--ray {address}: no Ray cluster answers there" in done.output
+    assert time.monotonic() - start < 30
