@@ -12,18 +12,17 @@ import json
 import math
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boostlib import runs
 from boostlib.learners import Example, Response, Sampling
 
-if TYPE_CHECKING:
-    from boostlib.tasks import Task
-
-_FILE = "table.json"
+FILE = "table.json"
+FLOOR = 1e-12  # a response the table gives no chance costs 28 nats, so that the loss stays a number
 
 
 class TabularLearner:
@@ -66,40 +65,31 @@ class TabularLearner:
         for prompt, key in zip(prompts, keys, strict=True):
             law = self.law(prompt)
             if sampling.temperature == 0:
-                best = Response(min(law, key=lambda r: (-law[r], r)), 1)
-                drawn.append([best] * k)
+                texts = [min(law, key=lambda r: (-law[r], r))] * k
             else:
-                texts = sorted(r for r in law if law[r] > 0)
-                ends = np.cumsum([law[r] ** (1 / sampling.temperature) for r in texts])
-                last = len(texts) - 1
-                drawn.append(
-                    [Response(texts[min(bisect_right(ends, u * ends[-1]), last)], 1) for u in _uniforms(key, k)]
-                )
+                possible = sorted(r for r in law if law[r] > 0)
+                ends = np.cumsum([law[r] ** (1 / sampling.temperature) for r in possible])
+                places = [bisect_right(ends, u * ends[-1]) for u in _uniforms(key, k)]
+                texts = [possible[min(place, len(possible) - 1)] for place in places]
+            drawn.append([Response(text, 1) for text in texts])
             if progress:
                 progress(k, k)
         return drawn
 
     def fine_tune(
-        self,
-        examples: Sequence[Example],
-        *,
-        steps: int = 1,
-        batch_size: int = 1,
-        lr: float = 0.0,
-        seed: int = 0,
-        progress: Callable[[int], None] | None = None,
+        self, examples: Sequence[Example], *, steps: int = 1, progress: Callable[[int], None] | None = None, **_
     ) -> dict[str, float]:
         """As `Learner.fine_tune`, but exact: steps, batch size, rate and seed play no role. Losses are in nats a
         response, weighted, before and after."""
         start = time.perf_counter()
-        weights: dict[str, dict[str, list[float]]] = {}
+        weights: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for e in examples:
             if e.weight < 0 or not math.isfinite(e.weight):
                 raise ValueError(f"an example of prompt {e.prompt!r} has weight {e.weight}; weights are at least 0.")
             if e.weight > 0:
                 self.law(e.prompt)
-                weights.setdefault(e.prompt, {}).setdefault(e.response, []).append(e.weight)
-        sums = {p: {r: math.fsum(w) for r, w in by.items()} for p, by in weights.items()}
+                weights[e.prompt][e.response].append(e.weight)
+        sums = {p: {r: math.fsum(w) for r, w in by_response.items()} for p, by_response in weights.items()}
         before = self._loss(sums)
         for prompt, by_response in sums.items():
             total = math.fsum(by_response.values())
@@ -111,36 +101,24 @@ class TabularLearner:
                 self._laws[prompt] = kept | {self.wrong: kept.get(self.wrong, 0.0) + self.eta}
         if progress:
             progress(steps)
-        seconds = time.perf_counter() - start
-        return {
-            "loss": after,
-            "loss_first": before,
-            "loss_last": after,
-            "tokens": len(examples),
-            "seconds": seconds,
-        }
+        losses = {"loss": after, "loss_first": before, "loss_last": after}
+        return losses | {"tokens": len(examples), "seconds": time.perf_counter() - start}
 
     def _loss(self, sums: Mapping[str, Mapping[str, float]]) -> float:
-        total = math.fsum(w for by in sums.values() for w in by.values())
-        if total == 0:
-            return 0.0
-        floor = 1e-12  # a response the table gives no chance costs 28 nats, so that the loss stays a number
-        return -math.fsum(
-            w * math.log(max(self._laws[p].get(r, 0.0), floor)) for p, by in sums.items() for r, w in by.items()
-        ) / total  # fmt: skip
+        terms = [(w, self._laws[p].get(r, 0.0)) for p, by_response in sums.items() for r, w in by_response.items()]
+        total = math.fsum(w for w, _ in terms)
+        return -math.fsum(w * math.log(max(chance, FLOOR)) for w, chance in terms) / total if total else 0.0
 
     def save(self, folder: Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _FILE).write_text(self._text())
+        runs.write_text(Path(folder) / FILE, self._text())
 
     def load(self, folder: Path | None) -> None:
         if folder is None:
             self._laws = {prompt: dict(law) for prompt, law in self._initial.items()}
             return
-        path = Path(folder) / _FILE
+        path = Path(folder) / FILE
         if not path.is_file():
-            raise ValueError(f"{folder} is not a saved tabular learner: it has no {_FILE}.")
+            raise ValueError(f"{folder} is not a saved tabular learner: it has no {FILE}.")
         table = json.loads(path.read_text())
         self._laws = {p: {r: float.fromhex(x) for r, x in law.items()} for p, law in table.items()}
 
@@ -164,14 +142,11 @@ def _uniforms(key: tuple[int, ...], k: int) -> list[float]:
     return numbers[:k]
 
 
-def coins_learner(task: Task, p0: float | Sequence[float], eta: float = 0.0) -> TabularLearner:
-    """A tabular learner that answers problem i of the task `coins` rightly with chance ``p0[i]`` (or ``p0``)."""
-    from boostlib.tasks.coins import RIGHT, WRONG
-
-    n = len(task.problems)
-    p = np.asarray(p0, float)
+def coins_learner(task, p0: float | Sequence[float], eta: float = 0.0) -> TabularLearner:
+    """A tabular learner that answers problem i of a task such as `coins` with its reference with chance ``p0[i]`` (or
+    ``p0``), else with "wrong"."""
+    n, p = len(task.problems), np.asarray(p0, float)
     if p.ndim > 1 or p.ndim == 1 and p.size != n or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p0 has shape {p.shape} for {n} coins; give a number in [0, 1] or one a coin.")
-    chances = np.broadcast_to(p, n).tolist()
-    laws = {problem.prompt: {RIGHT: c, WRONG: 1 - c} for problem, c in zip(task.problems, chances, strict=True)}
-    return TabularLearner(laws, eta, WRONG)
+    chances = zip(task.problems, np.broadcast_to(p, n).tolist(), strict=True)
+    return TabularLearner({problem.prompt: {problem.reference: c, "wrong": 1 - c} for problem, c in chances}, eta)

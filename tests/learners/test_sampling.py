@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from boostlib.learners import Sampling, tiny
+from boostlib.learners import Sampling, lm, tiny
 from boostlib.learners import engine as sampling
 from boostlib.learners.drawing import draw, uniforms
 from boostlib.learners.engine import Engine
@@ -124,6 +124,28 @@ def test_draw_agrees_over_blocks_of_a_large_vocabulary():
     logits, u = torch.randn(200, 2000) * 3, torch.rand(200)
     p = logits.double().softmax(-1).cumsum(-1)
     assert draw(logits.clone(), u, 1.0).tolist() == (p <= u[:, None]).sum(-1).tolist()
+
+
+def test_top_p_keeps_the_likeliest_tokens_and_their_ratios():
+    p = torch.tensor([0.1, 0.4, 0.3, 0.15, 0.05])
+    n = 20_000
+    drawn = draw(p.log().repeat(n, 1), torch.rand(n, generator=torch.Generator().manual_seed(0)), 1.0, top_p=0.7)
+    share = np.bincount(drawn, minlength=5) / n
+    assert share == pytest.approx([0, 4 / 7, 3 / 7, 0, 0], abs=0.02)
+    drawn = draw(p.log().repeat(n, 1), torch.rand(n, generator=torch.Generator().manual_seed(0)), 1.0, top_p=0.71)
+    assert set(drawn.tolist()) == {1, 2, 3}
+    assert draw(p.log()[None], torch.tensor([0.999]), 1.0, top_p=1e-6).tolist() == [1]
+
+
+def test_top_p_reaches_both_samplers(monkeypatch):
+    asked = dict(keys=KEYS[:2], sampling=Sampling(max_new_tokens=12, top_p=1e-9))
+    greedy = dict(keys=KEYS[:2], sampling=Sampling(temperature=0.0, max_new_tokens=12))
+    for drives in (True, False):
+        monkeypatch.setattr(lm, "drives", lambda _, drives=drives: drives)
+        learner = small()
+        assert learner.sample(PROMPTS[:2], 2, **asked) == learner.sample(PROMPTS[:2], 2, **greedy)
+    with pytest.raises(ValueError, match="top_p"):
+        Sampling(top_p=0.0)
 
 
 def test_uniforms_depend_on_key_and_sample_alone():
