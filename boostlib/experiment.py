@@ -163,7 +163,7 @@ def identity(
     notebook: str, train: Task, test: Task, table: pd.DataFrame, *, model: str, tiny: Mapping, **facts
 ) -> dict:
     """What made a notebook's tables, for `save_tables`: hashes of data and weights, and the ``facts`` that it gives."""
-    weights = runs.read_json(Path(table["folder"].iloc[0]).parent / "manifest.json")["identity"]["weights"]
+    weights = runs.manifest(Path(table["folder"].iloc[0]).parent)["weights"]
     made = {"notebook": notebook, "train": train.fingerprint(), "test": test.fingerprint(), "model": model}
     return made | {"weights": weights, "tiny": tiny if model == "tiny" else None} | facts
 
