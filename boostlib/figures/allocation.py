@@ -1,6 +1,6 @@
 """Figures of the labeling budget: theory by policy, accuracy against labels, who is asked, differences in a row.
 
-Not covered: the numbers (spending, ranking, theory.budgets), saving.
+Not covered: the numbers (analysis.compare, theory), saving.
 """
 
 from __future__ import annotations
@@ -13,10 +13,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from boostlib.figures import PAGE, colours_of, curves, label_ends, label_of, percents, summarise
-from boostlib.figures import _footnote as footnote
+from boostlib.figures.drawing import (
+    curves,
+    dots,
+    hide_unused,
+    key_line,
+    label_ends,
+    legend,
+    name_rows,
+    note,
+    note_seeds,
+    percents,
+    summarise,
+    whole_numbers,
+)
+from boostlib.figures.palette import PAGE, colours_of, label_of
 
 SERIES = {  # measures side by side in a forest, in this order: colour, marker
     "greedy, test": ("#333333", "o"),
@@ -29,7 +41,7 @@ SHADES = ("#440154", "#31688e", "#35b779", "#90d743")  # a parameter's values, d
 def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figure:
     """Accuracy after ``rounds`` against the budget, a row of panels for each gamma, a column for each beta, a line a policy.
 
-    ``table``: `theory.budgets.by_policy` in one round, with columns beta and gamma; ``without``: gamma, accuracy with no
+    ``table``: `by_policy` of the theory in one round, with columns beta and gamma; ``without``: gamma, accuracy with no
     labels (exact), dashed.
     """
     betas, gammas = sorted(table["beta"].unique()), sorted(table["gamma"].unique())
@@ -56,12 +68,13 @@ def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figu
         ax.minorticks_off()
     percents(panels[0, 0].yaxis)
     fig.supylabel(f"accuracy after {rounds} rounds, % (dashed: no labels)", fontsize=8)
-    _key(fig, colours)
+    names = {label_of(policy): colour for policy, colour in colours.items()}
+    key_line(fig, names, ncols=min(5, len(names)), dotted=["oracle"])
     return fig
 
 
 def against_labels(table: pd.DataFrame, target: float | None = None, without: pd.DataFrame | None = None) -> Figure:
-    """Accuracy against labels spent (`spending.with_spent`), a line a policy: greedy on test problems, sampled on training
+    """Accuracy against labels spent (`compare.with_spent`), a line a policy: greedy on test problems, sampled on training
     prompts. ``without``: rows of an arm without labels, dashed at the same rounds' labels. ``target``: dotted."""
     fig = Figure(figsize=(PAGE, 3.3), layout="constrained")
     sides = fig.subfigures(1, 2)
@@ -69,7 +82,7 @@ def against_labels(table: pd.DataFrame, target: float | None = None, without: pd
         "test_accuracy": ("n_test", "test problems, greedy"),
         "train_accuracy": (None, "training prompts, one sample"),  # k samples a prompt: Wilson does not fit one seed
     }
-    footnote(fig, table)
+    note_seeds(fig, table)
     axes: list[Axes] = [side.subplots() for side in sides]
     for ax, (metric, (n, title)) in zip(axes, measures.items(), strict=True):
         ax.set_title(title, loc="left")
@@ -82,14 +95,14 @@ def against_labels(table: pd.DataFrame, target: float | None = None, without: pd
             ax.plot(line.index, line, color="#777777", lw=1, ls=(0, (4, 3)))
             ends.append((line.index[-1], line.iloc[-1], "no labels", "#777777"))
         ax.set(xlabel="labels spent", ylabel="accuracy, %")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        whole_numbers(ax.xaxis, 4)
         percents(ax.yaxis, 7)
         label_ends(ax, ends)
     return fig
 
 
 def who(shares: pd.DataFrame, words: str = "level") -> Figure:
-    """Heat map of `spending.who`, a panel a policy: groups of prompts by rounds, the share of the round's labels in print,
+    """Heat map of `compare.who`, a panel a policy: groups of prompts by rounds, the share of the round's labels in print,
     its colour that share over the group's share of the prompts (white: as frequent as the prompts)."""
     mean = shares.groupby(["arm", "round", "group"], as_index=False)[["share", "expected"]].mean()
     arms = list(colours_of(mean["arm"]))
@@ -117,10 +130,7 @@ def who(shares: pd.DataFrame, words: str = "level") -> Figure:
         ax.tick_params(length=0)
         ax.grid(False)
         ax.spines[:].set_visible(False)
-    for place, ax in enumerate(panels.flat):
-        ax.set_visible(place < len(arms))
-        if place + columns >= len(arms):
-            ax.tick_params(labelbottom=True)
+    hide_unused(panels, len(arms))
     fig.supxlabel("round (in print: % of the round's labels)", fontsize=8)
     fig.supylabel(words, fontsize=8)
     bar = fig.colorbar(mesh, ax=panels, pad=0.015, ticks=[-2, -1, 0, 1, 2], extend="both")
@@ -151,65 +161,54 @@ def forest(
         faces = [colour if yes else "white" for yes in resolved]
         ax.scatter(part["difference"], y, c=faces, edgecolors=colour, marker=marker, s=20, lw=1, zorder=3)
         ax.scatter([], [], color=colour, marker=marker, s=20, label=kind)
-    ax.set_yticks(range(len(names)), labels=[fill(name, 34) for name in names])
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
-    ax.grid(False, axis="y")
+    name_rows(ax, [fill(name, 34) for name in names], xlabel)
     if len(present) > 1:
-        fig.legend(loc="outside upper left", ncols=len(present), frameon=False, borderpad=0, handletextpad=0.2)
+        legend(fig, ncols=len(present), handletextpad=0.2)
     if notes:
-        fig.supxlabel("; ".join(notes), x=0.995, ha="right", fontsize=6.5, color="#777777")
+        note(fig, "; ".join(notes))
     return fig
 
 
 def ranking(table: pd.DataFrame) -> Figure:
     """Means with their t intervals, best on top, a panel a measure, and the ranks left open beside each: columns measure,
     arm, mean, low, high, best, worst."""
-    measures = list(dict.fromkeys(table["measure"]))
+    measures, colours = list(dict.fromkeys(table["measure"])), colours_of(table["arm"])
     fig = Figure(figsize=(PAGE, 0.6 + 0.2 * table["arm"].nunique()), layout="constrained")
     for ax, measure in zip(np.atleast_1d(fig.subplots(1, len(measures))), measures, strict=True):
         part = table[table["measure"] == measure].sort_values("mean", ascending=False).reset_index(drop=True)
         for y, row in part.iterrows():
-            colour = colours_of(table["arm"])[row["arm"]]
-            ax.hlines(y, row["low"], row["high"], color=colour, lw=1.4)
-            ax.plot(row["mean"], y, "o", color=colour, ms=4.5)
+            dots(ax, row["mean"], y, row["low"], row["high"], colours[row["arm"]])
             if pd.notna(row["best"]):
-                text = (
-                    f"{row['best']:.0f}" if row["best"] == row["worst"] else f"{row['best']:.0f} to {row['worst']:.0f}"
-                )
-                ax.annotate(text, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=7, color="#555555", annotation_clip=False)  # fmt: skip
-        ax.set_yticks(range(len(part)), labels=[label_of(a) for a in part["arm"]])
-        ax.set(ylim=(len(part) - 0.5, -0.5), xlabel=f"{measure}, %")
+                best, worst = f"{row['best']:.0f}", f"{row['worst']:.0f}"
+                beside = {
+                    "xycoords": ("axes fraction", "data"),
+                    "textcoords": "offset points",
+                    "annotation_clip": False,
+                }
+                text = best if best == worst else f"{best} to {worst}"
+                ax.annotate(text, (1, y), (4, 0), va="center", fontsize=7, color="#555555", **beside)
+        name_rows(ax, [label_of(arm) for arm in part["arm"]], f"{measure}, %")
         percents(ax.xaxis, 5)
         ax.set_title("rank", loc="right", fontsize=7, color="#555555")
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="x")
-        ax.grid(False, axis="y")
     return fig
 
 
 def theory_and_runs(points: pd.DataFrame) -> Figure:
     """Theory (diamond) and runs (dot with interval), a line a policy, in theory's order: columns policy, theory, mean,
     low, high."""
-    points = points.sort_values("theory", ascending=False, ignore_index=True)
+    points, colours = points.sort_values("theory", ascending=False, ignore_index=True), colours_of(points["policy"])
     fig = Figure(figsize=(0.75 * PAGE, 0.7 + 0.2 * len(points)), layout="constrained")
     ax = fig.subplots()
     for y, row in points.iterrows():
-        colour = colours_of(points["policy"])[row["policy"]]
+        colour = colours[row["policy"]]
         ax.plot([row["mean"], row["theory"]], [y, y], color="#cccccc", lw=0.8, zorder=1)
-        ax.hlines(y, row["low"], row["high"], color=colour, lw=1.4)
-        ax.plot(row["mean"], y, "o", color=colour, ms=4.5)
+        dots(ax, row["mean"], y, row["low"], row["high"], colour)
         ax.plot(row["theory"], y, "D", color="white", markeredgecolor=colour, ms=4.5)
     ax.plot([], [], "D", color="white", markeredgecolor="#555555", label="theory")
     ax.plot([], [], "o", color="#555555", label="runs")
-    ax.set_yticks(range(len(points)), labels=[label_of(p) for p in points["policy"]])
-    ax.set(ylim=(len(points) - 0.5, -0.5), xlabel="accuracy of one sample on the training prompts, %")
+    name_rows(ax, [label_of(p) for p in points["policy"]], "accuracy of one sample on the training prompts, %")
     percents(ax.xaxis)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
-    ax.grid(False, axis="y")
-    fig.legend(loc="outside upper left", ncols=2, frameon=False, borderpad=0, handletextpad=0.2)
+    legend(fig, ncols=2, handletextpad=0.2)
     return fig
 
 
@@ -231,14 +230,3 @@ def by_filter_error(table: pd.DataFrame) -> Figure:
             label_ends(ax, [(last["gamma"][k], last["mean"][k], f"k = {k}", c) for k, c in colours.items()])
     panels[0].set_ylabel("accuracy, hard less uniform")
     return fig
-
-
-def _key(fig: Figure, colours: Mapping[str, str]) -> None:
-    from matplotlib.lines import Line2D
-
-    names = [label_of(name) for name in colours]
-    handles = [Line2D([], [], color=c, lw=2, ls=":" if name == "oracle" else "-") for name, c in colours.items()]
-    fig.legend(
-        handles, names, labelcolor=list(colours.values()), loc="outside upper left", ncols=min(5, len(names)),
-        frameon=False, handlelength=1.1, columnspacing=1.3, borderpad=0,
-    )  # fmt: skip

@@ -1,15 +1,16 @@
 """Figures that only programs have: why they fail, and what the tests let through.
 
-Not covered: judging (reasons), the figures of every task (figures).
+Not covered: judging (analysis.failures), the figures of every task (rounds).
 """
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from boostlib.figures import PAGE, colours_of, key_line, label_of, percents
+from boostlib.figures.drawing import dots, key_line, note, percents, whole_numbers
+from boostlib.figures.palette import PAGE, colours_of, label_of
 
 REASON_COLOURS = {  # from dark to light: how far a program got
     "syntax": "#1d2b45",
@@ -27,7 +28,7 @@ def failures(table: pd.DataFrame) -> Figure:
     """Shares of answers that fail, stacked by reason, over rounds: a column of panels an arm, a row a measure.
 
     ``table`` has a row per measure (what was answered, in words), arm, round and reason: columns measure, arm, round,
-    reason, share, n, as `reasons.shares` gives. The height of a bar is the share of wrong answers.
+    reason, share, n, as `failures.shares` gives. The height of a bar is the share of wrong answers.
     """
     measures, arms = list(dict.fromkeys(table["measure"])), colours_of(table["arm"])
     fig = Figure(figsize=(PAGE, 0.5 + 1.55 * len(measures)), layout="constrained")
@@ -40,7 +41,7 @@ def failures(table: pd.DataFrame) -> Figure:
             below = heights.cumsum(axis=1) - heights
             for reason in found:
                 panel.bar(heights.index, heights[reason], 0.8, below[reason], color=REASON_COLOURS[reason], linewidth=0)
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            whole_numbers(panel.xaxis)
             percents(panel.yaxis)
             if measure == measures[0]:
                 panel.set_title(label_of(arm), loc="left", color=colour, fontsize=8, pad=3)
@@ -53,7 +54,7 @@ def failures(table: pd.DataFrame) -> Figure:
 def accepted_and_wrong(table: pd.DataFrame) -> Figure:
     """What the shown tests let through, by round and arm, a panel a measure: points with their intervals side by side.
 
-    ``table``: columns arm, round, measure, value, low, high, as `reasons.filter_error` gives; NaN is left out.
+    ``table``: columns arm, round, measure, value, low, high, as `failures.filter_error` gives; NaN is left out.
     """
     arms = colours_of(table["arm"])
     fig = Figure(figsize=(PAGE, 2.5), layout="constrained")
@@ -63,15 +64,14 @@ def accepted_and_wrong(table: pd.DataFrame) -> Figure:
         for place, (arm, colour) in enumerate(arms.items()):
             part = table[(table["arm"] == arm) & (table["measure"] == measure)].dropna(subset="value")
             x = part["round"] + (place - (len(arms) - 1) / 2) * width
-            panel.vlines(x, part["low"], part["high"], color=colour, lw=1.2)
-            panel.plot(x, part["value"], "o", color=colour, markersize=4, markeredgewidth=0)
+            whiskers = part["value"], part["low"], part["high"]
+            dots(panel, x, *whiskers, colour, size=4, width=1.2, upright=True, markeredgewidth=0)
         panel.set_title(words, loc="left")
         panel.set_xlabel("round")
         panel.set_xlim(table["round"].min() - 0.5, table["round"].max() + 0.5)
         panel.set_ylim(bottom=0)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(panel.xaxis)
         panel.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # may be well under 1%
     key_line(fig, {label_of(arm): colour for arm, colour in arms.items()})
-    note = "95% intervals, answers clustered by prompt, given the seeds"
-    fig.supxlabel(note, x=0.995, ha="right", fontsize=6.5, color="#777777")
+    note(fig, "95% intervals, answers clustered by prompt, given the seeds")
     return fig

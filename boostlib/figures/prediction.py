@@ -1,6 +1,6 @@
 """Figures of theory against runs: tables of `boostlib.analysis` in, Figure out.
 
-Not covered: how predictions are made (predict), one style for all (boostlib.figures).
+Not covered: how predictions are made (analysis.predict), lines and dots (drawing).
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from boostlib.analysis.predict import PREDICTORS
-from boostlib.figures import PAGE, colours_of, key_line, label_of, lighter, percents, summarise
+from boostlib.figures.drawing import dots, hide_unused, key_line, legend, percents, summarise, whole_numbers
+from boostlib.figures.palette import PAGE, colours_of, label_of, lighter
 
 LINES = {  # colour, dashes and width of a predictor's line
     "tabular": ("#111111", (0, (5, 2)), 1.2),
     "eta_pooling": ("#8a8a8a", (0, (1, 1.2)), 1.6),
     "eta_speed": ("#111111", "-", 1.2),
 }
-MARKS = {"tabular": "s", "eta_pooling": "D", "eta_speed": "o", "round_1": "x", "round_0": "+"}
+MARKS = {  # colour and marker of a predictor's error
+    "tabular": ("#111111", "s"),
+    "eta_pooling": ("#8a8a8a", "D"),
+    "eta_speed": ("#e1550a", "o"),
+    "round_1": ("#0b3c9a", "x"),
+    "round_0": ("#4eb0e2", "+"),
+}
 DATA_COLOURS = {"own samples": "#6f6f6f", "both": "#c8a2c8", "labels": "#e1550a", "none": "#0b3c9a"}
 DATA_WORDS = {
     "own samples": "own accepted samples",
@@ -50,13 +56,13 @@ def by_arm(curves: pd.DataFrame, outside: pd.DataFrame | None = None) -> Figure:
         if outside is not None:
             test = outside[outside["arm"] == arm].groupby("round")["test_accuracy"].mean()
             ax.plot(test.index, test, color=lighter(colour, 0.45), marker="^", ms=3, lw=0.7)
-        dots = seen[seen["arm"] == arm]
-        ax.vlines(dots["round"], dots["low"], dots["high"], color=colour, lw=1)
-        ax.plot(dots["round"], dots["mean"], "o", color=colour, ms=4.5, markeredgewidth=0, zorder=3)
+        at = seen[seen["arm"] == arm]
+        whiskers = at["mean"], at["low"], at["high"]
+        dots(ax, at["round"], *whiskers, colour, width=1, upright=True, markeredgewidth=0, zorder=3)
         ax.set_title(label_of(arm), loc="left", color=colour)
         percents(ax.yaxis)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _hide(axes, len(arms))
+        whole_numbers(ax.xaxis)
+    hide_unused(axes, len(arms))
     axes[0, 0].set_ylim(0, 1.04)
     fig.supxlabel("round", fontsize=8)
     fig.supylabel("accuracy (%)", fontsize=8)
@@ -64,7 +70,7 @@ def by_arm(curves: pd.DataFrame, outside: pd.DataFrame | None = None) -> Figure:
     handles += [Line2D([], [], color=c, ls=d, lw=w, label=PREDICTORS[name]) for name, (c, d, w) in LINES.items()]
     if outside is not None:
         handles.append(Line2D([], [], color="#b5b5b5", marker="^", ms=3, lw=0.7, label="greedy, test problems"))
-    fig.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, columnspacing=1.3, borderpad=0)
+    legend(fig, handles=handles, ncols=3, columnspacing=1.3)
     return fig
 
 
@@ -74,12 +80,12 @@ def error_by_predictor(every: pd.DataFrame, by_arm: pd.DataFrame) -> Figure:
     groups = {"all arms": every} | {arm: by_arm[by_arm["arm"] == arm] for arm in arms}
     fig = Figure(figsize=(PAGE, 0.9 + 0.36 * len(groups)), layout="constrained")
     ax = fig.subplots()
-    shades = {"tabular": "#111111", "eta_pooling": "#8a8a8a", "eta_speed": "#e1550a", "round_1": "#0b3c9a", "round_0": "#4eb0e2"}  # fmt: skip
     for place, part in enumerate(groups.values()):
         for row in part.itertuples():
             y = place + 0.13 * (list(PREDICTORS).index(row.predictor) - 2)
-            ax.plot([row.low, row.high], [y, y], color=shades[row.predictor], lw=1.2)
-            ax.plot(row.mae, y, MARKS[row.predictor], color=shades[row.predictor], ms=4)
+            shade, marker = MARKS[row.predictor]
+            ax.plot([row.low, row.high], [y, y], color=shade, lw=1.2)
+            ax.plot(row.mae, y, marker, color=shade, ms=4)
     ax.axhline(0.5, color="#bbbbbb", lw=0.7)
     ax.set_yticks(range(len(groups)), [name if name == "all arms" else label_of(name) for name in groups])
     ax.set(ylim=(len(groups) - 0.5, -0.5), xlabel="mean absolute error, rounds from 2 on (percentage points)")
@@ -87,10 +93,9 @@ def error_by_predictor(every: pd.DataFrame, by_arm: pd.DataFrame) -> Figure:
     percents(ax.xaxis)
     ax.grid(axis="x")
     handles = [
-        Line2D([], [], color=shades[name], marker=MARKS[name], ms=4, lw=1.2, label=words)
-        for name, words in PREDICTORS.items()
+        Line2D([], [], color=c, marker=m, ms=4, lw=1.2, label=PREDICTORS[name]) for name, (c, m) in MARKS.items()
     ]
-    fig.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, borderpad=0)
+    legend(fig, handles=handles, ncols=3)
     return fig
 
 
@@ -104,7 +109,7 @@ def laws(seen: np.ndarray, fits: Mapping[str, np.ndarray], curves: Mapping[str, 
     for place, (name, pmf) in enumerate(fits.items()):
         places = np.arange(len(pmf)) + 0.14 * (2 * place - 1)
         left.plot(places, pmf, "os"[place], color=shades[name], ms=3.5)
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(left.xaxis)
     left.set(xlabel=f"right among {len(seen) - 1} samples", ylabel="share of prompts (%)")
     percents(left.yaxis)
     for ax, (title, by_name) in zip(panels, curves.items(), strict=True):
@@ -120,7 +125,7 @@ def laws(seen: np.ndarray, fits: Mapping[str, np.ndarray], curves: Mapping[str, 
 
 def transfer(moved: pd.DataFrame, expected: Mapping[str, Mapping[str, float]]) -> Figure:
     """Accuracy after one round of the prompts that had a kind of data in it, an arm a group: bars with t intervals over
-    seeds; a black line where the tabular theory (``expected``: arm -> kind -> accuracy) has it. ``moved``: `evidence.moves`.
+    seeds; a black line where the tabular theory (``expected``: arm -> kind -> accuracy) has it. ``moved``: `measure.moves`.
     """
     arms = list(colours_of(moved["arm"]))
     fig = Figure(figsize=(PAGE, 2.7), layout="constrained")
@@ -137,12 +142,5 @@ def transfer(moved: pd.DataFrame, expected: Mapping[str, Mapping[str, float]]) -
     ax.tick_params(axis="x", length=0)
     handles = [Patch(color=c, label=DATA_WORDS[name]) for name, c in DATA_COLOURS.items() if name in set(moved["data"])]
     handles.append(Line2D([], [], color="#000000", lw=1.4, label="tabular theory"))
-    fig.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, borderpad=0)
+    legend(fig, handles=handles, ncols=3)
     return fig
-
-
-def _hide(axes: np.ndarray, used: int) -> None:
-    for place, ax in enumerate(axes.flat):
-        ax.set_visible(place < used)
-        if place + axes.shape[1] >= used:
-            ax.tick_params(labelbottom=True)

@@ -10,7 +10,7 @@ from matplotlib.text import Annotation
 from PIL import Image
 
 from boostlib import figures
-from boostlib.analysis import intervals as stats
+from boostlib.analysis import intervals
 
 
 def round_table(arms=tuple(figures.ARMS), seeds=3, rounds=4, ends=None):
@@ -104,7 +104,7 @@ def test_names_at_line_ends_stay_inside_the_figure_in_the_order_of_the_lines():
 def test_the_drawn_band_is_the_t_interval_over_seeds():
     table = round_table(arms=["boosting"])
     drawn = figures.summarise(table, "test_accuracy", ["arm", "round"], "n_test").set_index("round")
-    expected = stats.mean_interval(table.loc[table["round"] == 3, "test_accuracy"])
+    expected = intervals.mean_interval(table.loc[table["round"] == 3, "test_accuracy"])
     assert drawn.loc[3, ["mean", "low", "high"]].tolist() == pytest.approx(
         [expected.value, expected.low, expected.high]
     )
@@ -114,7 +114,7 @@ def test_one_seed_gets_the_interval_over_prompts_and_the_figure_says_so():
     table = round_table(arms=["boosting"], seeds=1)
     drawn = figures.summarise(table, "test_accuracy", ["arm", "round"], "n_test").set_index("round")
     right = round(table.loc[table["round"] == 3, "test_accuracy"].item() * 200)
-    assert drawn.loc[3, "low"] == pytest.approx(stats.proportion(right, 200).low)
+    assert drawn.loc[3, "low"] == pytest.approx(intervals.proportion(right, 200).low)
     assert "one seed" in figures.by_round(table).get_supxlabel()
     assert "3 seeds" in figures.by_round(round_table(arms=["boosting"])).get_supxlabel()
 
