@@ -102,7 +102,7 @@ def responses(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
     from boostlib.boosting import many
 
-    rows = many.read(table, name) if len(table) else pd.DataFrame()
+    rows = many.read(table, name) if len(table) else pd.DataFrame({"id": pd.Series(dtype=str)})
     lists = [c for c in ("status", "accepted") if c in rows and len(rows) and isinstance(rows[c].iloc[0], list)]
     rows = rows.explode(lists, ignore_index=True) if lists else rows
     rows = rows.reindex(columns=["arm", "seed", "round", "id", "status", "accepted", "source", "weight"])
