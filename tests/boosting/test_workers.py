@@ -14,10 +14,13 @@ from boostlib.learners.tabular import TabularLearner
 QUICK = dict(arms=["filter_only", "boosting"], seeds=[0, 1], rounds=1, k=2, steps=4, batch_size=2, shots=0, show=False)
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 import boostlib as bl
 from boostlib.learners.tabular import TabularLearner
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this test was started by
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 class Slow(TabularLearner):
     def sample(self, prompts, k, **options):
@@ -51,7 +54,7 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, how):
         workers = [int(path.name.rpartition("-")[2]) for path in tmp_path.glob("at-work-*")]
         assert all(map(alive, workers))
         parent.send_signal(how)
-        parent.wait(timeout=10)
+        parent.wait(timeout=30)
         end = time.monotonic() + 5
         while any(map(alive, workers)) and time.monotonic() < end:
             time.sleep(0.05)
