@@ -279,7 +279,7 @@ class Loop:
         accepted = [
             [sum(row["accepted"]) for row in runs.read_rows(self.at(r) / "verdicts.jsonl")] for r in range(t + 1)
         ]
-        return Statistics(np.array(accepted), self.settings.k, asked, kept, None, right.mean(1))
+        return Statistics(np.array(accepted), self.settings.k, asked, kept, right.mean(1))
 
     def grade(self, task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[str]:
         status = task.grade(pairs)
