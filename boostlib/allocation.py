@@ -5,8 +5,7 @@ or not at all (all zeros) where no prompt qualifies. It sees what the filter acc
 ``oracle`` alone reads the true chances. A new policy is one function with the same signature.
 
 Not covered: asking the labeler (labelers), training on what it says (boosting). A budget counts labels asked for, right
-or wrong; ``cost`` steers ``bandit`` and ``oracle``, which seek the most per unit of cost, and is otherwise only
-reported.
+or wrong.
 """
 
 from __future__ import annotations
@@ -24,16 +23,14 @@ class Statistics:
     """What is known of n prompts when the labels of round R (R >= 1 rounds sampled so far) are allocated.
 
     accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round; labels,
-    labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; cost: (n,) of one label, None:
-    all equal; p: (n,) true chance of a right response, for ``oracle`` only. Raises ValueError on shapes or counts that
-    cannot be.
+    labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; p: (n,) true chance of a right
+    response, for ``oracle`` only. Raises ValueError on shapes or counts that cannot be.
     """
 
     accepted: np.ndarray
     k: int
     labels: np.ndarray
     labels_accepted: np.ndarray
-    cost: np.ndarray | None = None
     p: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -52,16 +49,13 @@ class Statistics:
             raise ValueError(f"accepted reaches {self.accepted.max()}, above k = {self.k} responses a prompt")
         if (self.labels_accepted > self.labels).any():
             raise ValueError("labels_accepted exceeds labels: a label is accepted at most once")
-        for name, low, high in (("cost", 0.0, np.inf), ("p", 0.0, 1.0)):
-            if getattr(self, name) is None:
-                continue
-            value = np.asarray(getattr(self, name), dtype=float)
-            if value.shape != (n,):
-                raise ValueError(f"{name} has shape {value.shape}: one number a prompt is needed, {(n,)}")
-            inside = (value >= low) & (value <= high) & np.isfinite(value) & ((value > 0) | (name == "p"))
-            if not inside.all():
-                raise ValueError(f"{name} must be {'in [0, 1]' if name == 'p' else 'positive'} at every prompt")
-            object.__setattr__(self, name, value)
+        if self.p is not None:
+            p = np.asarray(self.p, dtype=float)
+            if p.shape != (n,):
+                raise ValueError(f"p has shape {p.shape}: one number a prompt is needed, {(n,)}")
+            if not ((p >= 0) & (p <= 1)).all():
+                raise ValueError("p must be in [0, 1] at every prompt")
+            object.__setattr__(self, "p", p)
 
     @property
     def n(self) -> int:
@@ -164,11 +158,13 @@ def frontier(statistics: Statistics, budget: int, rng: np.random.Generator, targ
     return share(np.minimum(rate / target, (1 - rate) / (1 - target)), budget, rng)
 
 
-def boost(statistics: Statistics, budget: int, rng: np.random.Generator, factor: float = 2.0) -> np.ndarray:
+def multiplicative_weights(
+    statistics: Statistics, budget: int, rng: np.random.Generator, factor: float = 2.0
+) -> np.ndarray:
     """In proportion to weights multiplied by ``factor`` in each round in which the prompt failed.
 
     AdaBoost's own factor, (1 - error) / error, is below 1 while more than half of the prompts fail, as they do at first
-    here; a fixed one (multiplicative weights) keeps the order.
+    here; a fixed one keeps the order.
     """
     if not factor > 0:
         raise ValueError(f"factor is {factor}: a positive number is needed")
@@ -180,7 +176,7 @@ def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.
     """Thompson sampling on the chance that a label helps: it is accepted, where the model's own response is not.
 
     Multiple plays: in each, both chances of every prompt are drawn from their Beta posteriors, and the sixteenth of the
-    prompts with the largest product per unit of cost get one label. The label's prior has the strength of two labels
+    prompts with the largest product get one label. The label's prior has the strength of two labels
     and the mean of all prompts.
     """
     if not statistics.n:
@@ -188,13 +184,12 @@ def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.
     asked, accepted = statistics.labels.sum(0), statistics.labels_accepted.sum(0)
     mean = (accepted.sum() + 1) / (asked.sum() + 2)
     passed = statistics.accepted[-1]
-    cost = np.ones(statistics.n) if statistics.cost is None else statistics.cost
     counts = np.zeros(statistics.n, dtype=np.int64)
     size = -(-statistics.n // 16)  # small plays: one the size of the budget could not choose
     for start in range(0, budget, size):
         label = rng.beta(2 * mean + accepted, 2 * (1 - mean) + asked - accepted)
         fails = rng.beta(1 + statistics.k - passed, 1 + passed)
-        best = np.argsort(-label * fails / cost, kind="stable")[: min(size, budget - start)]
+        best = np.argsort(-label * fails, kind="stable")[: min(size, budget - start)]
         counts[best] += 1
     return counts
 
@@ -208,7 +203,7 @@ def oracle(
     gamma_fn: float = 0.0,
     filtered: bool = True,
 ) -> np.ndarray:
-    """The most expected one-step gain in true accuracy per unit of cost, label by label: an upper reference.
+    """The most expected one-step gain in true accuracy, label by label: an upper reference.
 
     In the theory's tabular learner a prompt with A accepted responses, each right with chance r (r = p where A = 0: no
     data keeps p), moves with m labels by (q - r) E[L / (A + L)], L ~ Binomial(m, s): s is the chance that a label is
@@ -226,7 +221,6 @@ def oracle(
     passes = p * (1 - gamma_fn) + (1 - p) * gamma_fp
     now = np.where(own > 0, _ratio(p * (1 - gamma_fn), passes), p)
     lift = _ratio(right * kept_right, kept) - now
-    cost = np.ones(statistics.n) if statistics.cost is None else statistics.cost
     gains = np.flatnonzero((lift > 0) & (kept > 0))
 
     # E[L / (A + L)] grows by s E_t[(1 - t) (1 - s + s t)^m] with the next label, t ~ Beta(A, 1) (t = 0 where A = 0): by
@@ -234,7 +228,7 @@ def oracle(
     t, width = np.polynomial.legendre.leggauss(24)
     t, a = np.append(0.0, (t + 1) / 2), own[gains, None]
     density = np.where(a > 0, a * t ** np.maximum(a - 1.0, 0) * np.append(0.0, width / 2), t == 0)
-    state = density * (1 - t) * (lift * kept / cost)[gains, None]
+    state = density * (1 - t) * (lift * kept)[gains, None]
     step = 1 - kept[gains, None] * (1 - t)
     heap = [(-gain, tie, i) for i, (gain, tie) in enumerate(zip(state.sum(1), rng.random(len(gains)), strict=True))]
     heapq.heapify(heap)
@@ -253,20 +247,10 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.zeros_like(b), where=b > 0)
 
 
-POLICIES: dict[str, Policy] = {
-    policy.__name__: policy
-    for policy in (
-        uniform,
-        random_subset,
-        hard,
-        prop2diff,
-        uniform_until_solved,
-        frontier,
-        boost,
-        bandit,
-        oracle,
-    )
-}
+_ALL = (
+    uniform, random_subset, hard, prop2diff, uniform_until_solved, frontier, multiplicative_weights, bandit, oracle,
+)  # fmt: skip
+POLICIES: dict[str, Policy] = {policy.__name__: policy for policy in _ALL}
 
 
 def allocate(policy: str | Policy, statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A task is prompts, references and a quality function. `load_task` is the only door.
 
-Each module here has one `load(split, n, seed, *, options)`, imported when its task is first asked for.
-
 Not covered: sampling, training, noise on the verdict (filters).
 """
 
@@ -60,10 +58,7 @@ class Task:
         return self.grade([(problem, response)])[0] == "pass"
 
     def grade(
-        self,
-        pairs: Sequence[tuple[Problem, str]],
-        progress: Callable[[int], None] | None = None,
-        workers: int = 1,
+        self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None, workers: int = 1
     ) -> list[str]:
         """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error".
 
@@ -90,22 +85,10 @@ class Task:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Lazy:
-    """A loader that imports its module when it is needed: datasets and reasoning-gym take seconds."""
-
-    def __init__(self, module: str):
-        self.module = module
-
-    def resolve(self) -> Callable[..., Task]:
-        return importlib.import_module(f"boostlib.tasks.{self.module}").load
-
-    def __call__(self, split: str, n: int | None, seed: int, **options) -> Task:
-        return self.resolve()(split, n, seed, **options)
-
-
-# A new task is one more entry: any callable (split, n, seed, *, options) -> Task.
-TASKS: dict[str, Callable[..., Task]] = {
-    name: _Lazy(name) for name in ("arithmetic", "gsm8k", "gsm_symbolic", "coins", "mbpp", "mbpp_mini")
+#: A new task is one more entry: a callable (split, n, seed, *, options) -> Task, or the module whose ``load`` is one. A
+#: module is imported when its task is first asked for: datasets and reasoning-gym take seconds.
+TASKS: dict[str, str | Callable[..., Task]] = {
+    name: f"boostlib.tasks.{name}" for name in ("arithmetic", "gsm8k", "gsm_symbolic", "coins", "mbpp", "mbpp_mini")
 }
 
 
@@ -123,7 +106,7 @@ def load_task(name: str, split: str = "train", n: int | None = None, seed: int =
     if n is not None and (not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1):
         raise ValueError(f"n must be a whole number of problems of at least 1, or None, not {n!r}.")
     loader = TASKS[name]
-    loader = loader.resolve() if isinstance(loader, _Lazy) else loader
+    loader = importlib.import_module(loader).load if isinstance(loader, str) else loader
     parameters = list(inspect.signature(loader).parameters.values())[3:]
     known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     unknown = sorted(set(options) - set(known))

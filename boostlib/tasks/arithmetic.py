@@ -8,17 +8,19 @@ Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that)
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from boostlib.tasks import Problem, Task
+from boostlib.tasks.levels import Levels, bucket, by_share, fresh, pretraining, weights_of
 
 LEVELS = range(2, 7)
+BUCKETS = {"exemplars": range(1), "test": range(1, 11), "validation": range(11, 21), "train": range(21, 100)}
 LARGEST = 99
+_TRIES = 100_000  # draws for one more chain, before there is none
 SYMBOLS = "0123456789+-=;#"  # every character of a prompt or a well-formed response
 _ANSWER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _TERM = re.compile(r"[+-]?\d+")
@@ -47,14 +49,7 @@ class Arithmetic(Task):
         return _solve(terms, slip, step)
 
 
-def load(
-    split: str,
-    n: int | None,
-    seed: int,
-    *,
-    levels: Sequence[int] | Mapping[int, float] = (2, 3, 4, 5),
-    largest: int = LARGEST,
-) -> Task:
+def load(split: str, n: int | None, seed: int, *, levels: Levels = (2, 3, 4, 5), largest: int = LARGEST) -> Task:
     """n (1,000 if None) different chains; ``levels`` are the numbers of terms, in equal shares or, as a
     mapping, with weights. Every prefix of the problems holds the shares as nearly as whole numbers can.
     ``largest``: terms are 1..largest, so that a smaller model knows the sums."""
@@ -62,43 +57,28 @@ def load(
     _check_largest(largest)
     chains = _chains(split, f"{split}/{seed}", weights, largest)
     problems = tuple(_problem(next(chains)) for _ in range(1000 if n is None else n))
-    exemplar_chains = _chains("exemplars", "exemplars", {level: 1.0 for level in weights}, largest)
-    exemplars = tuple(_problem(next(exemplar_chains)) for _ in range(8))
-    steps = max(weights) - 1
-    room = 14 * steps + 6  # a step is at most "-495+99=-396;", the answer "#-396"
+    shown = _chains("exemplars", "exemplars", {level: 1.0 for level in weights}, largest)
+    exemplars = tuple(_problem(next(shown)) for _ in range(8))
+    room = 14 * (max(weights) - 1) + 6  # a step is at most "-495+99=-396;", the answer "#-396"
     return Arithmetic("arithmetic", split, problems, exemplars, ("\n",), room, separator="\n")
 
 
 def pretraining_pairs(
-    n: int, seed: int, weights: Mapping[int, float] | Sequence[int] | None = None, largest: int = LARGEST
+    n: int, seed: int, weights: Levels | None = None, largest: int = LARGEST
 ) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
-    weights = _weights({2: 0.9, 3: 0.1} if weights is None else weights)
     _check_largest(largest)
-    rng = random.Random(f"pretraining/{seed}")
-    pairs = []
-    while len(pairs) < n:
-        terms = _draw(rng, rng.choices(list(weights), list(weights.values()))[0], largest)
-        prompt = _prompt(terms)
-        if _split_of(prompt) == "train":
-            pairs.append((prompt, _solve(terms)))
-    return pairs
+
+    def pair(rng: random.Random, level: int) -> tuple[str, str]:
+        terms = _draw(rng, level, largest)
+        return _prompt(terms), _solve(terms)
+
+    return pretraining(n, seed, _weights({2: 0.9, 3: 0.1} if weights is None else weights), pair, BUCKETS["train"])
 
 
-def _weights(levels: Sequence[int] | Mapping[int, float]) -> dict[int, float]:
-    try:
-        given = levels.items() if isinstance(levels, Mapping) else [(level, 1.0) for level in levels]
-        weights = {int(level): float(weight) for level, weight in given}  # keys are text when read from JSON
-        valid = all(level in LEVELS and 0 <= weight < float("inf") for level, weight in weights.items())
-    except (TypeError, ValueError):
-        valid = False
-    if not valid or not sum(weights.values()) > 0:
-        raise ValueError(
-            f"levels of arithmetic must be numbers of terms from {LEVELS[0]} to {LEVELS[-1]} "
-            f"(with weights of at least 0, not all 0), not {levels!r}."
-        )
-    return {level: weight for level, weight in sorted(weights.items()) if weight > 0}
+def _weights(levels: Levels) -> dict[int, float]:
+    return weights_of(levels, LEVELS, "arithmetic", "terms")
 
 
 def _check_largest(largest: int) -> None:
@@ -107,33 +87,31 @@ def _check_largest(largest: int) -> None:
 
 
 def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> Iterator[list[int]]:
-    """Different chains of a split without end (but for two terms); the level furthest behind comes next."""
+    """Different chains of a split, without end: those of two terms in a shuffled row, longer ones drawn."""
     rng = random.Random(key)
-    total = sum(weights.values())
-    counts = dict.fromkeys(weights, 0)
     seen: set[str] = set()
     pairs = [[a, b] for a in range(1, largest + 1) for b in range(-largest, largest + 1) if b] if 2 in weights else []
-    pairs = [terms for terms in pairs if _split_of(_prompt(terms)) == split]
+    pairs = [terms for terms in pairs if bucket(_prompt(terms)) in BUCKETS[split]]
     rng.shuffle(pairs)
-    while True:
-        made = sum(counts.values()) + 1
-        level = max(weights, key=lambda level: weights[level] / total * made - counts[level])
-        counts[level] += 1
-        if level == 2:
-            if counts[2] > len(pairs):
-                raise ValueError(
-                    f"arithmetic has {len(pairs):,} problems of two terms in {split}, and more were asked "
-                    "for; lower n or give two terms a smaller weight in levels."
-                )
-            yield pairs[counts[2] - 1]
-            continue
-        while True:
-            terms = _draw(rng, level, largest)
-            prompt = _prompt(terms)
-            if prompt not in seen and _split_of(prompt) == split:
-                break
-        seen.add(prompt)
-        yield terms
+    row = iter(pairs)
+
+    def good(terms: list[int]) -> bool:
+        return _prompt(terms) not in seen and bucket(_prompt(terms)) in BUCKETS[split]
+
+    def new(level: int) -> list[int]:
+        terms = next(row, None) if level == 2 else fresh(lambda: _draw(rng, level, largest), good, _TRIES)
+        if terms is None:
+            there, name = (
+                (len(pairs), "two") if level == 2 else (sum(len(_TERM.findall(p)) == level for p in seen), level)
+            )
+            raise ValueError(
+                f"arithmetic has {there:,} problems of {name} terms in {split}, and more were asked "
+                f"for; lower n or give {name} terms a smaller weight in levels."
+            )
+        seen.add(_prompt(terms))
+        return terms
+
+    return by_share(weights, new)
 
 
 def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
@@ -143,11 +121,6 @@ def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
 
 def _prompt(terms: Sequence[int]) -> str:
     return f"{terms[0]}" + "".join(f"{t:+d}" for t in terms[1:]) + "="
-
-
-def _split_of(prompt: str) -> str:
-    bucket = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) % 100
-    return "exemplars" if bucket < 1 else "test" if bucket < 11 else "validation" if bucket < 21 else "train"
 
 
 def _solve(terms: Sequence[int], slip: int = 0, at: int = 0) -> str:

@@ -2,7 +2,7 @@
 
 Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts that
 were trained on, as in the theory. How often a learner is right on each coin is the learner's affair
-(`boostlib.learners.strong.coins_learner`).
+(`boostlib.learners.tabular.coins_learner`).
 
 Not covered: language.
 """

@@ -15,9 +15,10 @@ import re
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from boostlib.tasks import Problem, Task, chains
+from boostlib.tasks import Problem, Task
 from boostlib.tasks.answers import extract_answer
 from boostlib.tasks.gsm8k import STOP, Worked
+from boostlib.tasks.solutions import read_steps
 
 _state = random.getstate()  # something in reasoning-gym draws from the global generator when imported
 from reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic import (  # noqa: E402
@@ -56,7 +57,7 @@ def load(split: str, n: int | None, seed: int) -> Task:
             raise ValueError(f"gsm_symbolic has no more than {i:,} different problems in {split}; lower n.")
         problems.append(problem)
     pool = _stream(SEEN, "exemplars", "exemplars")
-    short = (p for p in pool if len(p.prompt + p.reference) < 450 and len(chains.read_steps(p.reference)) > 1)
+    short = (p for p in pool if len(p.prompt + p.reference) < 450 and len(read_steps(p.reference)) > 1)
     exemplars = tuple(next(short) for _ in range(8))
     return Worked("gsm_symbolic", split, tuple(problems), exemplars, STOP, 256)
 

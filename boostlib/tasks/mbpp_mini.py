@@ -10,18 +10,19 @@ Not covered: control flow, more than one argument, anything that needs an import
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from boostlib.tasks import Problem, Task
+from boostlib.tasks.levels import Levels, bucket, by_share, fresh, pretraining, weights_of
 from boostlib.tasks.programs import Programs
 
 LEVELS = range(1, 6)
+BUCKETS = {"exemplars": range(2), "test": range(2, 22), "validation": range(22, 37), "train": range(37, 100)}
 SYMBOLS = "\n" + " " + string.digits + string.ascii_letters + string.punctuation  # what a model must know
 
 
@@ -75,24 +76,13 @@ _WILD = {
 }
 
 
-def load(
-    split: str,
-    n: int | None,
-    seed: int,
-    *,
-    levels: Sequence[int] | Mapping[int, float] = (1, 2, 3, 4),
-    allow: str = "kernel",
-) -> Task:
+def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4), allow: str = "kernel") -> Task:
     """n (1,000 if None) different problems; ``levels`` are the numbers of operations, in equal shares or, as a
     mapping, with weights. Where a level has no more problems in a split (one operation gives 40 in
     "train"), the others fill up."""
     weights = _weights(levels)
     chains = _chains(split, f"{split}/{seed}", weights)
-    problems = []
-    for chain in chains:
-        if len(problems) == (1000 if n is None else n):
-            break
-        problems.append(_problem(*chain))
+    problems = tuple(_problem(*chain) for chain in itertools.islice(chains, 1000 if n is None else n))
     if n is not None and len(problems) < n:
         raise ValueError(
             f"mbpp_mini has {len(problems):,} problems of these levels in {split}, and {n:,} were asked for; lower n or add a level."
@@ -100,60 +90,43 @@ def load(
     exemplars = _chains("exemplars", "exemplars", {2: 1.0})
     shown = tuple(_problem(*next(exemplars)) for _ in range(4))
     room = 20 + 25 * max(weights)
-    return Programs("mbpp_mini", split, tuple(problems), shown, ("\n\n",), room, allow=allow)
+    return Programs("mbpp_mini", split, problems, shown, ("\n\n",), room, allow=allow)
 
 
-def pretraining_pairs(
-    n: int, seed: int, weights: Mapping[int, float] | Sequence[int] | None = None
-) -> list[tuple[str, str]]:
+def pretraining_pairs(n: int, seed: int, weights: Levels | None = None) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: a fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
     weights = _weights({1: 0.2, 2: 0.5, 3: 0.3} if weights is None else weights)
-    rng = random.Random(f"pretraining/{seed}")
-    pairs: list[tuple[str, str]] = []
-    while len(pairs) < n:
-        chain = _draw(rng, rng.choices(list(weights), list(weights.values()))[0])
-        if _split_of(_prompt(*chain)) == "train":
-            pairs.append((_prompt(*chain), _program(*chain)))
-    return pairs
+
+    def pair(rng: random.Random, level: int) -> tuple[str, str]:
+        chain = _draw(rng, level)
+        return _prompt(*chain), _program(*chain)
+
+    return pretraining(n, seed, weights, pair, BUCKETS["train"])
 
 
 Step = tuple[Op, int]
 
 
-def _weights(levels: Sequence[int] | Mapping[int, float]) -> dict[int, float]:
-    try:
-        given = levels.items() if isinstance(levels, Mapping) else [(level, 1.0) for level in levels]
-        weights = {int(level): float(weight) for level, weight in given}  # keys are text when read from JSON
-        valid = all(level in LEVELS and 0 <= weight < float("inf") for level, weight in weights.items())
-    except (TypeError, ValueError):
-        valid = False
-    if not valid or not sum(weights.values()) > 0:
-        raise ValueError(
-            f"levels of mbpp_mini must be numbers of operations from {LEVELS[0]} to {LEVELS[-1]} "
-            f"(with weights of at least 0, not all 0), not {levels!r}."
-        )
-    return {level: weight for level, weight in sorted(weights.items()) if weight > 0}
+def _weights(levels: Levels) -> dict[int, float]:
+    return weights_of(levels, LEVELS, "mbpp_mini", "operations")
 
 
 def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[tuple[str, list[Step]]]:
-    """Different chains of a split; the level furthest behind comes next, and one that is used up drops out."""
-    rng, weights, seen = random.Random(key), dict(weights), set()
-    counts = dict.fromkeys(weights, 0)
-    while weights:
-        total, made = sum(weights.values()), sum(counts[level] for level in weights) + 1
-        level = max(weights, key=lambda level: weights[level] / total * made - counts[level])
-        for _ in range(3000):
-            kind, steps = _draw(rng, level)
-            prompt = _prompt(kind, steps)
-            if prompt not in seen and _split_of(prompt) == split and _varied(kind, steps):
-                break
-        else:
-            del weights[level]
-            continue
-        seen.add(prompt)
-        counts[level] += 1
-        yield kind, steps
+    """Different chains of a split; a level that is used up drops out."""
+    rng, seen = random.Random(key), set()
+
+    def good(chain: tuple[str, list[Step]]) -> bool:
+        prompt = _prompt(*chain)
+        return prompt not in seen and bucket(prompt) in BUCKETS[split] and _varied(*chain)
+
+    def new(level: int) -> tuple[str, list[Step]] | None:
+        chain = fresh(lambda: _draw(rng, level), good, 3000)
+        if chain:
+            seen.add(_prompt(*chain))
+        return chain
+
+    return by_share(weights, new)
 
 
 def _draw(rng: random.Random, level: int) -> tuple[str, list[Step]]:
@@ -176,11 +149,6 @@ def _program(kind: str, steps: list[Step]) -> str:
     """One line a step: short, and read from left to right like the description."""
     lines = [re.sub(r"\bx\b", kind, op.code).replace("K", str(k)) for op, k in steps]
     return f"def f({kind}):\n " + "\n ".join([*lines, f"return {kind}"])
-
-
-def _split_of(prompt: str) -> str:
-    bucket = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) % 100
-    return "exemplars" if bucket < 2 else "test" if bucket < 22 else "validation" if bucket < 37 else "train"
 
 
 def _problem(kind: str, steps: list[Step]) -> Problem:

@@ -1,5 +1,6 @@
 """Tasks: loading, splits, references and corrupted references. No text of a data set stands here."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boostlib.tasks import TASKS, Problem, Task, chains, load_task
+from boostlib.tasks import TASKS, Problem, Task, load_task, solutions
 from boostlib.tasks.arithmetic import SYMBOLS, pretraining_pairs
 
 EMBEDDED = ["arithmetic", "gsm_symbolic"]
@@ -240,9 +241,9 @@ def test_corrupted_references_vary_and_depend_on_the_generator_alone(name):
 
 def test_a_change_is_kept_through_the_chain():
     text = "Ana bakes 3 * 4 = 12 rolls.\nShe keeps 12 - 5 = 7 of these 12 rolls.\n#### 7"
-    steps = chains.read_steps(text)
+    steps = solutions.read_steps(text)
     assert len(steps) == 2
-    drawn = {chains.corrupt(text, steps, "7", np.random.default_rng(i)) for i in range(300)}
+    drawn = {solutions.corrupt_solution(text, steps, "7", np.random.default_rng(i)) for i in range(300)}
     assert "Ana bakes 3 * 4 = 11 rolls.\nShe keeps 11 - 5 = 6 of these 11 rolls.\n#### 6" in drawn  # a slip
     assert "Ana bakes 3 * 3 = 9 rolls.\nShe keeps 9 - 5 = 4 of these 9 rolls.\n#### 4" in drawn  # a number
     assert "Ana bakes 3 + 4 = 7 rolls.\nShe keeps 7 - 5 = 2 of these 7 rolls.\n#### 2" in drawn  # an operator
@@ -254,7 +255,7 @@ def test_a_change_is_kept_through_the_chain():
 def test_what_was_announced_before_the_sum_changes_too():
     text = "He needs 1,200 bricks because 40 x 30 = 1,200\n#### 1200"
     for i in range(50):
-        wrong = chains.corrupt(text, chains.read_steps(text), "1200", np.random.default_rng(i))
+        wrong = solutions.corrupt_solution(text, solutions.read_steps(text), "1200", np.random.default_rng(i))
         announced, result, answer = re.fullmatch(
             r"He needs ([\d,.]+) bricks because .* = ([\d,.]+)\n#### ([\d,.]+)", wrong
         ).groups()
@@ -274,12 +275,12 @@ def test_what_was_announced_before_the_sum_changes_too():
     ],
 )
 def test_steps_are_the_equations_that_hold(text, steps):
-    assert len(chains.read_steps(text)) == steps
+    assert len(solutions.read_steps(text)) == steps
 
 
 def test_a_solution_with_no_step_gets_another_answer():
     text = "Half of them are red, so 9 are.\n#### 9"
-    wrong = chains.corrupt(text, [], "9", np.random.default_rng(0))
+    wrong = solutions.corrupt_solution(text, [], "9", np.random.default_rng(0))
     stated, answer = re.fullmatch(r"Half of them are red, so (\d+) are.\n#### (\d+)", wrong).groups()
     assert stated == answer != "9"
 
@@ -341,7 +342,8 @@ def hub(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     monkeypatch.delenv("BOOSTLIB_DATA", raising=False)
-    monkeypatch.setattr(gsm8k, "ROWS", {"train": 240, "test": 40})
+    files = {"train": ("train.jsonl", "", 240), "test": ("test.jsonl", "", 40)}
+    monkeypatch.setattr(gsm8k, "FILES", dataclasses.replace(gsm8k.FILES, files=files))
     monkeypatch.setattr(gsm8k, "TRAIN", 200)
     return hub
 
@@ -400,8 +402,8 @@ def test_every_gsm8k_reference_is_right_by_the_number_that_ends_it(name):
 def test_few_gsm8k_solutions_change_in_the_answer_alone(name, monkeypatch):
     task = load_task(name, "train", n=400)
     fallbacks = []
-    other_answer = chains._other_answer
-    monkeypatch.setattr(chains, "_other_answer", lambda *a: fallbacks.append(1) or other_answer(*a))
+    other_answer = solutions._other_answer
+    monkeypatch.setattr(solutions, "_other_answer", lambda *a: fallbacks.append(1) or other_answer(*a))
     rng = np.random.default_rng(0)
     for problem in task.problems:
         task.corrupt(problem, rng)
@@ -413,3 +415,5 @@ def test_smaller_numbers_make_an_easier_arithmetic():
     assert all(1 <= int(t) <= 12 for p in task.problems for t in re.findall(r"\d+", p.prompt))
     with pytest.raises(ValueError, match="largest of arithmetic must be a whole number from 9 to 99, not 500"):
         load_task("arithmetic", "test", n=10, largest=500)
+    with pytest.raises(ValueError, match="arithmetic has 276 problems of 3 terms in validation"):
+        load_task("arithmetic", "validation", n=300, largest=9, levels=(3,))

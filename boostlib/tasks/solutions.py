@@ -1,18 +1,20 @@
 """Corrupts a worked solution: one number or operator changes, and what depends on it is worked out anew.
 
 The solution is text with equations in it. A value that changed is replaced wherever it stands later, so the
-result reads like the work of someone who erred once. Exact fractions and a small parser; nothing is evaluated.
+result reads like the work of someone who erred once. Exact fractions, nothing is evaluated.
 
 Not covered: judging answers (answers); telling apart two quantities that happen to have one value.
 """
 
 from __future__ import annotations
 
+import ast
+import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,19 +25,18 @@ NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(
 _LONGEST = 8  # operands read back from a result
 _SIGNS = {"x": "*", "X": "*", "\u00d7": "*", "\u2212": "-", "\u2013": "-", "\u00f7": "/"}
 _SIGN = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]")
+_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A number, operator or bracket of an expression, and where the text shows it (None: it does not)."""
 
     value: Fraction | str
     span: Span | None = None
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """An expression and where the text shows its result."""
 
     tokens: tuple[Token, ...]
@@ -62,7 +63,7 @@ def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]
     return steps
 
 
-def corrupt(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
+def corrupt_solution(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
     """A wrong version of a right solution that ends in '#### answer'.
 
     Tried at random until the answer is wrong and every number plausible (positive; in the first tries also
@@ -70,8 +71,8 @@ def corrupt(text: str, steps: Sequence[Step], answer: str, rng: np.random.Genera
     """
     for attempt in range(60 if steps else 0):
         at = int(rng.integers(len(steps)))
-        edit = _mistake(text, steps[at], rng)
-        wrong = edit and _rework(text, steps, at, *edit, strict=attempt < 40)
+        mistake = _mistake(text, steps[at], rng)
+        wrong = mistake and _rework(text, steps, at, mistake, strict=attempt < 40)
         if wrong and not is_right(answer, wrong):
             return wrong
     return _other_answer(text, answer, rng)
@@ -114,10 +115,10 @@ def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
     for (a, b), item in sorted(found, key=lambda pair: pair[0]):
         if item == "%":
             tokens += [Token("/"), Token(Fraction(100))]
-        else:
-            if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):
-                tokens.append(Token("*"))  # 2(3+4)
-            tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
+            continue
+        if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):
+            tokens.append(Token("*"))  # 2(3+4)
+        tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
     return tuple(tokens)
 
 
@@ -130,81 +131,58 @@ def _agrees(tokens: Sequence[Token], shown: str) -> bool:
 
 
 def _value(tokens: Sequence[Token]) -> Fraction | None:
-    """What the expression comes to, exactly; None if it is not well formed or divides by zero."""
-    items: list[Fraction | str] = [token.value for token in tokens] + [""]
-    at = 0
+    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads it,
+    with the place of each number in its stead; the tree is walked, nothing evaluated."""
+    numbers = [token.value for token in tokens]
+    shown = (str(i) if isinstance(value, Fraction) else value for i, value in enumerate(numbers))
 
-    def factor() -> Fraction:
-        nonlocal at
-        item = items[at]
-        at += 1
-        if isinstance(item, Fraction):
-            return item
-        if item == "-":
-            return -factor()
-        if item != "(":
-            raise ValueError(item)
-        result = terms()
-        if items[at] != ")":
-            raise ValueError(items[at])
-        at += 1
-        return result
-
-    def factors() -> Fraction:
-        nonlocal at
-        result = factor()
-        while (operator := items[at]) in ("*", "/"):
-            at += 1
-            result = result * factor() if operator == "*" else result / factor()
-        return result
-
-    def terms() -> Fraction:
-        nonlocal at
-        result = factors()
-        while (operator := items[at]) in ("+", "-"):
-            at += 1
-            result = result + factors() if operator == "+" else result - factors()
-        return result
+    def walk(node: ast.expr) -> Fraction:
+        match node:
+            case ast.Constant(value=place):
+                return numbers[place]
+            case ast.UnaryOp(op=ast.USub(), operand=of):
+                return -walk(of)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+                return _OPERATIONS[type(op)](walk(left), walk(right))
+        raise ValueError(node)
 
     try:
-        result = terms()
-    except (ValueError, IndexError, ZeroDivisionError):
+        return walk(ast.parse(" ".join(shown), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError):
         return None
-    return result if at == len(items) - 1 else None
 
 
-def _mistake(
-    text: str, step: Step, rng: np.random.Generator
-) -> tuple[tuple[Token, ...], dict[Span, str], Fraction] | None:
+class Mistake(NamedTuple):
     """A way to get one step wrong: its new tokens, what to write where, and a slip in the result."""
+
+    tokens: tuple[Token, ...]
+    edits: dict[Span, str]
+    slip: Fraction = Fraction(0)
+
+
+def _mistake(text: str, step: Step, rng: np.random.Generator) -> Mistake | None:
     tokens = list(step.tokens)
     kind = rng.choice(["number", "operator", "sum"])
     if kind == "sum":
         shown = text[slice(*step.result)]
-        other = _near(shown, rng)
-        return step.tokens, {}, number(other) - number(shown)
-    places = [
-        i
-        for i, token in enumerate(tokens)
-        if token.span
-        and (
-            token.value in _SWAPS
-            if kind == "operator"
-            else isinstance(token.value, Fraction) and token.value not in (1, 100)
-        )
-    ]
+        return Mistake(step.tokens, {}, number(_near(shown, rng)) - number(shown))
+
+    def may_change(value: Fraction | str) -> bool:
+        return value in _SWAPS if kind == "operator" else isinstance(value, Fraction) and value not in (1, 100)
+
+    places = [i for i, token in enumerate(tokens) if token.span and may_change(token.value)]
     if not places:
         return None
     place = int(rng.choice(places))
-    value, span = tokens[place].value, tokens[place].span
+    value, span = tokens[place]
     if kind == "number":
         new = _near(text[slice(*span)], rng)
         tokens[place] = Token(number(new), span)
     else:
-        operator = str(rng.choice(list(_SWAPS[value])))
-        new = "x" if operator == "*" and re.search(r"\d x ", text) else operator
-        tokens[place] = Token(operator, span)
-    return tuple(tokens), {span: new}, Fraction(0)
+        sign = str(rng.choice(list(_SWAPS[value])))
+        new = "x" if sign == "*" and re.search(r"\d x ", text) else sign
+        tokens[place] = Token(sign, span)
+    return Mistake(tuple(tokens), {span: new})
 
 
 def _near(shown: str, rng: np.random.Generator) -> str:
@@ -217,20 +195,12 @@ def _near(shown: str, rng: np.random.Generator) -> str:
     return _write(near[int(rng.integers(len(near)))], shown, "")
 
 
-def _rework(
-    text: str,
-    steps: Sequence[Step],
-    at: int,
-    tokens: tuple[Token, ...],
-    edits: dict[Span, str],
-    slip: Fraction,
-    strict: bool,
-) -> str | None:
-    """The text with step ``at`` done with other tokens, and everything after that worked out from there.
-    None if a number comes out implausible."""
+def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict: bool) -> str | None:
+    """The text with the mistake made in step ``at``, and everything after that worked out from there. None if a number
+    comes out implausible."""
     results = {step.result: i for i, step in enumerate(steps)}
     operands = {token.span for step in steps for token in step.tokens}
-    edits = dict(edits)
+    edits = dict(mistake.edits)
     changed: dict[Fraction, Fraction] = {}
     for match in NUMBER.finditer(text):
         span, old = match.span(), number(match[0])
@@ -240,14 +210,14 @@ def _rework(
                 edits[span] = _write(changed[old], match[0], text)
             continue
         was = steps[i].tokens
-        now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
+        now = mistake.tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
         if i != at and now == was:
             changed.pop(old, None)  # from here on, the old value is this one
             continue
         new = _value(now)
         if new is None:
             return None
-        new += slip if i == at else 0
+        new += mistake.slip if i == at else 0
         if _value(was) != old:  # the solution rounds here
             new = Fraction(round(new, _places(match[0])))
         if new <= 0 or (new * 100).denominator > 1:

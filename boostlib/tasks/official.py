@@ -1,0 +1,61 @@
+"""Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub at a
+pinned revision, checked by their number.
+
+Not covered: what a row means (gsm8k, mbpp).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Official:
+    """Where a data set is to be had: ``files`` by split ("" for one that holds all), with SHA-256 and number of rows."""
+
+    name: str
+    home: str  # of the files
+    repository: str  # on the hub
+    config: str
+    revision: str
+    files: Mapping[str, tuple[str, str, int]]
+
+    def rows(self, split: str = "") -> list[dict]:
+        """Raises ValueError, one sentence with both ways to get them, where neither has the official rows."""
+        file, sha256, count = self.files[split]
+        folder = os.environ.get("BOOSTLIB_DATA")
+        if not folder:
+            return self._from_hub(split, count)
+        path = Path(folder) / file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise self._failed(f"{path} cannot be read ({error.strerror})") from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise self._failed(f"{path} is not the official file (its SHA-256 differs)")
+        return [json.loads(line) for line in content.decode().splitlines()]
+
+    def _from_hub(self, split: str, count: int) -> list[dict]:
+        from datasets import load_dataset
+
+        only = {"split": split} if split else {}
+        try:
+            data = load_dataset(self.repository, self.config, **only, revision=self.revision)
+            rows = list(data) if split else [row for part in data.values() for row in part]
+        except Exception as error:  # of many kinds: no network, no such revision, a broken cache
+            raise self._failed(f"BOOSTLIB_DATA is not set and the hub gave nothing ({type(error).__name__})") from error
+        if len(rows) != count:
+            raise self._failed(f"the hub gave {len(rows):,} rows, not {count:,}")
+        return rows
+
+    def _failed(self, what: str) -> ValueError:
+        files = " and ".join(file for file, _, _ in self.files.values())
+        return ValueError(
+            f"{self.name}: {what}. Either set BOOSTLIB_DATA to a folder with {files}, of {self.home}, or unset it and have "
+            f"the hub's {self.repository} in reach or in its cache."
+        )
