@@ -21,9 +21,7 @@ Exit codes: 0 all is well · 1 a notebook or run failed · 2 bad input, nothing 
 3 the machine is in the way (disk full, folder locked or read-only)
 """
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for scripts.")
-timeout = click.option(
-    "--timeout", type=click.IntRange(min=1), metavar="SECONDS", help="Longest time that a cell may take."
-)
+timeout = click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="Longest time of a cell.")
 
 
 class Command(click.Command):
@@ -32,12 +30,12 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
         except BrokenPipeError:  # `boostlib status | head`: nobody reads on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        except (ValueError, FileNotFoundError, OSError, RuntimeError) as error:
-            if isinstance(error, click.exceptions.Exit | click.Abort):
-                raise
+        except (OSError, ValueError, RuntimeError) as error:
             click.echo(f"boostlib: {error}", err=True)
             sys.exit(2 if isinstance(error, ValueError | FileNotFoundError) else 3)
 
@@ -65,21 +63,11 @@ def main() -> None:
 @main.command(epilog=EXIT)
 @click.argument("notebooks", nargs=-1)
 @click.option("--profile", default="mini", show_default=True, help="Parameters: a folder of notebooks/profiles/.")
-@click.option(
-    "-p",
-    "--parameter",
-    "given",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Overrides the profile; repeatable; YAML values.",
-)
+@click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Over the profile; repeatable; YAML.")
 @click.option("--fresh", is_flag=True, help="Drop what earlier runs with these parameters finished, and start anew.")
 @timeout
 @as_json
-def run(
-    notebooks: tuple[str, ...], profile: str, given: tuple, fresh: bool, timeout: int | None, as_json: bool
-) -> None:
+def run(notebooks: tuple[str, ...], profile: str, given: tuple, as_json: bool, **how: Any) -> None:
     """Execute NOTEBOOKS ("02" is enough of a name; none: all) with papermill, in the order in which they need each other.
 
     The copies go to runs/notebooks/<profile>/, the tables to runs/tables/; with -p to folders of their own, which 06 and
@@ -102,7 +90,7 @@ def run(
     values = {name: read_yaml(value, f"-p {name} {value}") for name, value in given}
     jobs = [resolve(path, profile, values) for path in choose(notebooks, root)]
     outcomes = []
-    for outcome in execute.in_order(jobs, root, fresh=fresh, timeout=timeout):
+    for outcome in execute.in_order(jobs, root, **how):
         click.echo(outcome.sentence(), err=as_json or outcome.state != "done")
         outcomes.append(outcome)
     if as_json:
@@ -120,14 +108,9 @@ def run(
 @click.option("--ray", metavar="ADDRESS", help="Run on this Ray cluster instead (auto, host:port, ray://...).")
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="On Ray: GPUs a run holds.")
 @click.option(
-    "--retry-failed/--no-retry-failed",
-    default=True,
-    show_default=True,
-    help="Execute runs that failed before once more, or leave them.",
+    "--retry-failed/--no-retry-failed", default=True, help="Execute what failed before once more, or leave it."
 )
-@click.option(
-    "--shard", metavar="I/N", help="Only every N-th run from the I-th (from 0): one of N jobs, such as a Slurm array."
-)
+@click.option("--shard", metavar="I/N", help="Only every N-th run from the I-th (from 0): one of N jobs.")
 @timeout
 @as_json
 def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **options: Any) -> None:
@@ -178,10 +161,9 @@ def status(as_json: bool) -> None:
     from boostlib.runner import status
 
     folder = runs.project_root() / "runs"
-    if as_json:
-        rows = [asdict(one) | {"folder": str(one.folder)} for one in status.seeds(folder)]
-        about = {"runs": rows, "sweeps": status.sweeps(folder), "bytes": status.size(folder)}
-    _tell(about if as_json else None, () if as_json else status.lines(folder))
+    rows = [asdict(one) | {"folder": str(one.folder)} for one in status.seeds(folder)] if as_json else []
+    about = {"runs": rows, "sweeps": status.sweeps(folder), "bytes": status.size(folder)} if as_json else None
+    _tell(about, status.lines(folder))
 
 
 @main.command()
@@ -212,7 +194,7 @@ def doctor(as_json: bool) -> None:
 
 @main.command()
 @click.option(
-    "--final", is_flag=True, help="Also the last checkpoints of finished runs; these then take no more rounds."
+    "--final", is_flag=True, help="Also the last checkpoints of finished runs, which then take no more rounds."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json

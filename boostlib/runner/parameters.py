@@ -42,10 +42,8 @@ def choose(names: Sequence[str], root: Path) -> list[Path]:
         return list(every.values())
     chosen = set()
     for name in names:
-        hits = {stem for stem in every if Path(name).stem and stem.startswith(Path(name).stem)}
-        if not hits:
-            there = ", ".join(every) or f"none in {root / 'notebooks'}"
-            raise ValueError(f"no notebook {name!r}: there are {there}")
+        if not (hits := {stem for stem in every if Path(name).stem and stem.startswith(Path(name).stem)}):
+            raise ValueError(f"no notebook {name!r}: there are {', '.join(every) or f'none below {root}'}")
         chosen |= hits
     return [path for stem, path in every.items() if stem in chosen]
 
@@ -57,7 +55,7 @@ def resolve(notebook: Path, profile: str, given: Mapping[str, Any], where: str =
     """
     where = f"{where}, profile {profile}" if where else f"profile {profile}"
     known, base = _declared(*_version(notebook)), _of_profile(notebook, profile)
-    parameters = {name: _at_home(value) for name, value in (base | given).items()}
+    parameters = {k: str(Path(v).expanduser()) if str(v).startswith("~/") else v for k, v in (base | given).items()}
     for name, value in parameters.items():
         if name not in known:
             raise ValueError(f"{notebook.name} has no parameter {name!r} ({where}): it has {', '.join(known)}")
@@ -99,17 +97,10 @@ def _declared(notebook: Path, *_version: int) -> dict[str, Declared]:
     for line in ast.parse("".join(cells[0]["source"])).body if cells else ():
         if isinstance(line, ast.AnnAssign):
             words = ast.unparse(line.annotation)
-            found[line.target.id] = Declared(eval(words, {"Any": Any}), words, _literal(line.value))
+            found[line.target.id] = Declared(eval(words, {"Any": Any}), words, ast.literal_eval(line.value))
         elif isinstance(line, ast.Assign):
-            found |= {one.id: Declared(Any, "any", _literal(line.value)) for one in line.targets}
+            found |= {one.id: Declared(Any, "any", ast.literal_eval(line.value)) for one in line.targets}
     return found
-
-
-def _literal(value: ast.expr | None) -> Any:
-    try:
-        return ast.literal_eval(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -191,14 +182,6 @@ def written(value: Any) -> str:
     return pair.sub(lambda found: json.loads(f'"{found[0]}"'), json.dumps(value))
 
 
-@functools.lru_cache
-def _profile(path: Path, *_version: int) -> dict[str, Any]:
-    found = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    if not isinstance(found or {}, dict):
-        raise ValueError(f"{path} is {found!r}; it must map parameter names to values")
-    return found or {}
-
-
 def _of_profile(notebook: Path, profile: str) -> dict[str, Any]:
     """notebooks/profiles/<profile>/<notebook>.yaml, a papermill -f file; no file: the notebook's own defaults."""
     folder = notebook.parent / "profiles"
@@ -206,11 +189,15 @@ def _of_profile(notebook: Path, profile: str) -> dict[str, Any]:
     if profile not in known:
         raise ValueError(f"unknown profile {profile!r}: there are {', '.join(known)}")
     path = folder / profile / f"{notebook.stem}.yaml"
-    return _profile(*_version(path)) if path.exists() else {}
+    return _mapping(*_version(path)) if path.exists() else {}
 
 
-def _at_home(value: Any) -> Any:
-    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+@functools.lru_cache
+def _mapping(path: Path, *_version: int) -> dict[str, Any]:
+    found = read_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is {found!r}; it must map parameter names to values")
+    return found
 
 
 def _label(profile: str, other: Mapping[str, str]) -> str:

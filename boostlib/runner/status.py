@@ -20,6 +20,7 @@ from boostlib.runner.execute import told
 HOUR = 3600
 BLOCKS = " ▁▂▃▄▅▆▇█"
 LITTER = re.compile(r"\..+[.-][A-Za-z0-9_]{8}(-old)?$")  # runs.write_bytes, runs.whole_folder
+TROUBLE = (OSError, ValueError, KeyError, TypeError)  # of a file that is cut, edited or another user's
 APART = ("locks", "sweeps", "tables", "notebooks", "figures")  # folders of runs/ that hold no loops
 
 
@@ -37,11 +38,9 @@ class Seed:
     folder: Path
 
     def line(self) -> str:
-        accuracy, at = (
-            "    -" if self.accuracy is None else f"{self.accuracy:.3f}",
-            "-" if self.round is None else self.round,
-        )
-        return f"{self.state:<9} round {at:<3} test {accuracy}  {human(self.bytes):>10}  {self.run} seed {self.seed}"
+        at, accuracy = ("-", "-") if self.round is None else (self.round, f"{self.accuracy:.3f}")
+        size = human(self.bytes)
+        return f"{self.state:<9} round {at:<3} test {accuracy:>5}  {size:>10}  {self.run} seed {self.seed}"
 
 
 def seeds(folder: Path) -> list[Seed]:
@@ -50,33 +49,33 @@ def seeds(folder: Path) -> list[Seed]:
 
 
 def _seed(path: Path) -> Seed:
-    name = f"{path.parents[1].name}/{path.parent.name}"
+    at, accuracy = None, None
     try:
         begun = _numbered(path.glob("round-*"))
-        done = bool(begun) and (begun[-1] / "final.json").exists()
+        done = any((last / "final.json").exists() for last in begun[-1:])
         state = "running" if runs.held(path) else "finished" if done else "stopped"
-        last = (rounds(path) or [{"round": None, "test_accuracy": None}])[-1]
-        at, accuracy = last["round"], last["test_accuracy"]
-    except (OSError, ValueError, KeyError, TypeError):
-        state, at, accuracy = "damaged", None, None
-    return Seed(name, int(path.name.rpartition("-")[2]), state, at, accuracy, size(path), path)
+        for row in rounds(path)[-1:]:
+            at, accuracy = row["round"], row["test_accuracy"]
+    except TROUBLE:
+        state = "damaged"
+    return Seed(f"{path.parents[1].name}/{path.parent.name}", _number(path), state, at, accuracy, size(path), path)
 
 
 def rounds(folder: Path) -> list[dict]:
     """The rows of the finished rounds of one seed's folder, in order."""
-    rows = {}
-    for name in ("final.json", "round.json"):
-        for path in _numbered(folder.glob("round-*")):
-            if (path / name).exists():
-                row = runs.read_json(path / name)
-                rows[row["round"]] = row
+    files = [path / name for path in _numbered(folder.glob("round-*")) for name in ("final.json", "round.json")]
+    rows = {row["round"]: row for row in (runs.read_json(path) for path in files if path.exists())}
     return [rows[t] for t in sorted(rows)]
 
 
 def _numbered(paths: Iterator[Path]) -> list[Path]:
     """Folders called <word>-<n>, by number; not "seed-0 (copy)" or "round-1.old"."""
     found = [path for path in paths if re.fullmatch(r"[a-z]+-\d+", path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: (path.parent, int(path.name.rpartition("-")[2])))
+    return sorted(found, key=lambda path: (path.parent, _number(path)))
+
+
+def _number(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
 
 
 def sweeps(folder: Path) -> list[dict]:
@@ -103,7 +102,7 @@ def _held(folder: Path) -> bool:
 def _state(record: Path) -> str | None:
     try:
         return runs.read_json(record)["state"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except TROUBLE:
         return None
 
 
@@ -125,9 +124,8 @@ def find(folder: Path, name: str) -> Path:
     known = {path.parent.name: path.parent for path in folder.glob("*/*/manifest.json")}
     known |= {path.parent.name: path.parent for path in folder.glob("sweeps/*/*/run.json")}
     wanted = Path(name).name
-    hits = [n for n in known if n == wanted] or [
-        n for n in known if n.startswith(wanted) or n.rpartition("-")[2].startswith(wanted)
-    ]
+    begun = [n for n in known if n.startswith(wanted) or n.rpartition("-")[2].startswith(wanted)]
+    hits = [wanted] if wanted in known else begun
     if len(hits) != 1:
         listed = ", ".join(sorted(hits or known)) or f"none under {folder}"
         raise ValueError(f"{'no run' if not hits else 'more than one run'} is called {name!r}: there are {listed}")
@@ -202,13 +200,10 @@ def waste(folder: Path, final: bool = False) -> list[Waste]:
 
 def remove(found: list[Waste]) -> list[Waste]:
     """Remove it; returns what went. What a process took hold of meanwhile stays, and what is another user's."""
-    gone = []
     for one in found:
-        seed = next((path for path in one.path.parents if path.name.startswith("seed-")), None)
-        if seed is None or not _held(seed):
+        if not any(_held(path) for path in one.path.parents if path.name.startswith("seed-")):
             shutil.rmtree(one.path, ignore_errors=True) if one.path.is_dir() else one.path.unlink(missing_ok=True)
-            gone += [one] if not one.path.exists() else []
-    return gone
+    return [one for one in found if not one.path.exists()]
 
 
 def _litter(folder: Path) -> Iterator[Path]:

@@ -22,7 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from boostlib import runs
@@ -181,23 +181,22 @@ def run(
                 ended = _execute(left, place, sweep.root, timeout, say)
                 held = [one for one, record in ended if runs.BUSY in (record["failure"] or {"error": ""})["error"]]
                 left = held if len(held) < len(left) else []
-        records = {one.id: one.record() for one in sweep.runs}
+        records = {one.id: record for one in sweep.runs if (record := one.record())}
         table, path = gather(sweep, records), sweep.folder / "results.parquet"
         if table is not None:
             buffer = io.BytesIO()
             table.to_parquet(buffer, index=False)
             runs.write_bytes(path, buffer.getvalue())
-    commits = Counter(record["commit"] for record in records.values() if record)
+    commits = Counter(record["commit"] for record in records.values())
     if len(commits) > 1:
         say(f"made at several commits: {', '.join(f'{count} at {commit}' for commit, count in commits.items())}")
-    executed = {one.id for one in todo}
-    done = [i for i, record in records.items() if record and record["state"] == "done"]
+    executed, done = {one.id for one in todo}, [i for i, record in records.items() if record["state"] == "done"]
     return {
         "name": sweep.name,
-        "total": len(records),
+        "total": len(sweep.runs),
         "reused": [i for i in done if i not in executed],
         "computed": [i for i in done if i in executed],
-        "failed": {i: record for i, record in records.items() if record and record["state"] == "failed"},
+        "failed": {i: record for i, record in records.items() if record["state"] == "failed"},
         "table": None if table is None else str(path.relative_to(sweep.root)),
         "rows": 0 if table is None else len(table),
         "seconds": round(time.perf_counter() - start, 2),
@@ -213,34 +212,42 @@ def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
             raise RuntimeError(f"{runs.BUSY} {folder}; wait for it or stop it, then start again")
 
 
+class Place(NamedTuple):
+    """Where runs execute: how many at once and on how many threads each, how one is started in a slot, how a slot is dropped
+    that was lost, and which exception tells so."""
+
+    slots: int
+    threads: int
+    start: Callable[..., Future]
+    drop: Callable[[int], None]
+    lost: type[Exception]
+
+
 @contextlib.contextmanager
-def _processes(workers: int) -> Iterator[tuple[int, Callable, Callable, type[Exception]]]:
-    """Where runs execute: how many at once, how one is started in a slot, how a slot is dropped, and what tells that it was
-    lost. Each slot has a pool of one process: when it is killed, no other run is lost with it."""
+def _processes(workers: int) -> Iterator[Place]:
+    """Each slot has a pool of one process: when it is killed, no other run is lost with it."""
     from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
     pools: dict[int, ProcessPoolExecutor] = {}
 
-    def start(slot: int, *work: Any) -> Future:
+    def start(slot: int, *given: Any) -> Future:
         if slot not in pools:
             pools[slot] = ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
-        return pools[slot].submit(*work)
+        return pools[slot].submit(one_run, *given)
 
     def drop(slot: int) -> None:
         pools.pop(slot).shutdown(kill_workers=True)
 
     try:
-        yield workers, start, drop, BrokenProcessPool
+        yield Place(workers, max(1, (os.cpu_count() or 1) // workers), start, drop, BrokenProcessPool)
     finally:
         for slot in list(pools):
             drop(slot)
 
 
 @contextlib.contextmanager
-def _cluster(
-    address: str, workers: int | None, gpus: float
-) -> Iterator[tuple[int, Callable, Callable, type[Exception]]]:
-    """The same on a Ray cluster. Another process tries the address first: a wrong one hangs, or aborts who asks."""
+def _cluster(address: str, workers: int | None, gpus: float) -> Iterator[Place]:
+    """A Ray cluster. Another process tries the address first: a wrong one hangs, or aborts who asks."""
     if importlib.util.find_spec("ray") is None:
         raise ValueError("--ray needs Ray, which is not installed here: pip install 'boostlib[ray]'")
     how = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
@@ -255,39 +262,34 @@ def _cluster(
     import ray
 
     ray.init(**how, ignore_reinit_error=True)
-    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_call)
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(one_run)
     slots = workers or int(ray.cluster_resources().get("CPU", 1))
-    yield slots, lambda slot, *work: task.remote(*work).future(), lambda slot: None, ray.exceptions.RayError
-
-
-def _call(work: Callable, *given: Any) -> Any:
-    return work(*given)
+    start = lambda slot, *given: task.remote(*given).future()  # noqa: E731
+    yield Place(slots, 1, start, lambda slot: None, ray.exceptions.RayError)
 
 
 def _execute(
-    todo: Sequence[Run], place: tuple, root: Path, timeout: int | None, say: Callable[[str], None]
+    todo: Sequence[Run], place: Place, root: Path, timeout: int | None, say: Callable[[str], None]
 ) -> Iterator[tuple[Run, dict]]:
     """Runs with their records as they end. A lost worker (killed, its node gone) costs its run a try of three."""
-    slots, start, drop, lost = place
-    threads = max(1, (os.cpu_count() or 1) // slots)
-    waiting, free, busy, tries, ended = deque(todo), list(range(slots)), {}, Counter(), 0
+    waiting, free, busy, tries, ended = deque(todo), list(range(place.slots)), {}, Counter(), 0
     while waiting or busy:
         while waiting and free:
             one, slot = waiting.popleft(), free.pop()
-            busy[start(slot, one_run, one, root, threads, timeout)] = one, slot
+            busy[place.start(slot, one, root, place.threads, timeout)] = one, slot
             tries[one.id] += 1
         for future in wait(busy, return_when=FIRST_COMPLETED).done:
             one, slot = busy.pop(future)
             free.append(slot)
-            if not isinstance(future.exception(), lost):
-                record = future.result()
-            else:
-                drop(slot)
-                if tries[one.id] < TRIES:
-                    say(f"a worker was lost; once more: {one.title()}")
-                    waiting.append(one)
-                    continue
-                record = one.ended(_failed(f"its worker process was killed {TRIES} times") | {"seconds": 0.0})
+            lost = isinstance(future.exception(), place.lost)
+            if lost:
+                place.drop(slot)
+            if lost and tries[one.id] < TRIES:
+                say(f"a worker was lost; once more: {one.title()}")
+                waiting.append(one)
+                continue
+            killed = {**_failed(f"its worker process was killed {TRIES} times"), "seconds": 0.0}
+            record = one.ended(killed) if lost else future.result()
             ended += 1
             say(f"[{ended}/{len(todo)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
             yield one, record
@@ -312,27 +314,24 @@ def _failed(error: str) -> dict:
 # --- gathering --------------------------------------------------------------------------------------------------------
 
 
-def gather(sweep: Sweep, records: Mapping[str, dict | None]) -> pd.DataFrame | None:
+def gather(sweep: Sweep, records: dict[str, dict]) -> pd.DataFrame | None:
     """The table of every finished run, one below the other: run, profile, the swept parameters (lists and mappings as JSON;
     param_<name> where the table has a column of that name), then its own columns. None where there is none. A finished run
     that left no such table is a failed one in ``records``."""
     import pandas as pd
 
     parts = []
-    for one in sweep.runs:
-        if not records[one.id] or records[one.id]["state"] != "done":
+    for one in (one for one in sweep.runs if records.get(one.id, {}).get("state") == "done"):
+        path = one.folder / "tables" / one.job.notebook.stem / f"{sweep.table}.csv"
+        if not path.exists():
+            there = ", ".join(sorted(other.stem for other in path.parent.glob("*.csv"))) or "none; it must save_tables"
+            said = f"{one.job.notebook.name} left no table {sweep.table!r} behind: there are {there}"
+            records[one.id] |= _failed(said)
             continue
-        folder = one.folder / "tables" / one.job.notebook.stem
-        if not (folder / f"{sweep.table}.csv").exists():
-            there = ", ".join(sorted(path.stem for path in folder.glob("*.csv"))) or "none; it must call save_tables"
-            records[one.id] |= _failed(
-                f"{one.job.notebook.name} left no table {sweep.table!r} behind: there are {there}"
-            )
-            continue
-        table = pd.read_csv(folder / f"{sweep.table}.csv")
-        plain = {n: json.dumps(v) if isinstance(v, list | dict) else v for n, v in one.swept.items()}
-        named = {f"param_{n}" if n in table.columns else n: v for n, v in plain.items()}
+        table = pd.read_csv(path)
         own = [column for column in table.columns if column not in ("run", "profile")]
+        named = {f"param_{n}" if n in table.columns else n: v for n, v in one.swept.items()}
+        named = {n: json.dumps(v) if isinstance(v, list | dict) else v for n, v in named.items()}
         parts.append(table.assign(run=one.id, profile=one.job.profile, **named)[["run", "profile", *named, *own]])
     return pd.concat(parts, ignore_index=True).apply(_one_type) if parts else None
 

@@ -259,7 +259,7 @@ def test_a_run_that_leaves_early_or_without_its_table_costs_the_others_nothing(p
     done = call("sweep", written(project, grid={"x": [1, 2, 3, 4]}))
     assert done.exit_code == 1 and "2 computed, 0 reused, 2 failed" in done.output
     assert "SystemExit: 0 ended the notebook" in done.output
-    assert "01_small.ipynb left no table 'rounds' behind: there are none; it must call save_tables" in done.output
+    assert "01_small.ipynb left no table 'rounds' behind: there are none; it must save_tables" in done.output
     assert set(pd.read_parquet(project / "runs" / "sweeps" / "small" / "results.parquet").x) == {3, 4}
 
 
