@@ -62,14 +62,9 @@ class Learner(Protocol):
     name: str
 
     def sample(
-        self,
-        prompts: Sequence[str],
-        k: int,
-        *,
-        keys: Sequence[tuple[int, ...]],
-        sampling: Sampling = Sampling(),
+        self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Response]]:
+    ) -> list[list[Response]]:  # fmt: skip
         """k responses to each prompt, in the order of the prompts.
 
         ``keys[i]`` are small non-negative integers (seed, round, stream, prompt number); sample j of prompt i is drawn
@@ -78,15 +73,9 @@ class Learner(Protocol):
         """
 
     def fine_tune(
-        self,
-        examples: Sequence[Example],
-        *,
-        steps: int,
-        batch_size: int,
-        lr: float,
-        seed: int,
+        self, examples: Sequence[Example], *, steps: int, batch_size: int, lr: float, seed: int,
         progress: Callable[[int], None] | None = None,
-    ) -> dict[str, float]:
+    ) -> dict[str, float]:  # fmt: skip
         """Cross-entropy on the response tokens, in place, a fresh optimiser; returns loss, tokens, seconds."""
 
     def save(self, folder: Path) -> None: ...

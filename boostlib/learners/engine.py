@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 from boostlib.learners import Sampling
 from boostlib.learners.drawing import Sample, draw, head, uniforms
@@ -81,14 +81,14 @@ AttentionMaskInterface.register("boostlib", _mask)
 
 
 @contextlib.contextmanager
-def _ours(model: nn.Module) -> Iterator[None]:
-    """Within, the model attends through us."""
-    config = model.config
+def _ours(config: PreTrainedConfig) -> Iterator[None]:
+    """Within, a model of this config attends through us."""
+    global _now
     before, config._attn_implementation = config._attn_implementation, "boostlib"
     try:
         yield
     finally:
-        config._attn_implementation = before
+        config._attn_implementation, _now = before, None
 
 
 # --- the engine --------------------------------------------------------------------------------------------------------
@@ -111,22 +111,16 @@ class Engine:
 
     @torch.inference_mode()
     def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        k: int,
-        keys: Sequence[Sequence[int]],
-        sampling: Sampling,
-        prefix: Sequence[int],
-        ended: Callable[[list[int]], bool],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Sample]]:
+        self, prompts: Sequence[Sequence[int]], k: int, keys: Sequence[Sequence[int]], sampling: Sampling,
+        prefix: Sequence[int], ended: Callable[[list[int]], bool], progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[Sample]]:  # fmt: skip
         """k samples to each prompt (token ids), in order; ``ended(tokens)`` says whether a sample is complete."""
         results: list[list[Sample]] = [[] for _ in prompts]
         border = max(map(len, prompts), default=1)
         while border > BAND:
             border = -(-border // 2)
         bands = [((len(p) - 1) // border).bit_length() for p in prompts]
-        with _ours(self.model):
+        with _ours(self.model.config):
             for band in sorted(set(bands)):
                 here = [i for i, b in enumerate(bands) if b == band]
                 some = [prompts[i] for i in here], k, [keys[i] for i in here]
@@ -149,10 +143,7 @@ class Engine:
         if self._prefix is None or self._prefix[0] != tuple(ids):
             store = self.store(1, len(ids))
             if ids:
-                nothing = store[..., :0, :]
-                self.read(
-                    torch.tensor([list(ids)], device=self.device), nothing, store, torch.zeros(1, dtype=torch.long)
-                )
+                self.read(torch.tensor([list(ids)], device=self.device), store[..., :0, :], store, [0])
             self._prefix = (tuple(ids), store)
         return self._prefix[1]
 
@@ -161,7 +152,7 @@ class Engine:
         shape = (2, self.layers, rows, self.G, length, self.D)
         return torch.zeros(shape, dtype=self.model.dtype, device=self.device)
 
-    def read(self, ids: Tensor, prefix: Tensor, store: Tensor, places: Tensor) -> Tensor:
+    def read(self, ids: Tensor, prefix: Tensor, store: Tensor, places: Sequence[int]) -> Tensor:
         """Read prompts ``ids`` (n, L), padded at the end, after the prefix: their keys and values go to ``places`` of
         ``store``; returns last hidden states (n, L, hidden)."""
         (n, L), P = ids.shape, prefix.shape[-2]
@@ -247,9 +238,10 @@ class _Run:
     def _read(self, batch: list[tuple[int, int]]) -> None:
         tensor, k = lambda x: torch.tensor(x, device=self.device), self.k
         texts, L = [self.prompts[i] for i, _ in batch], len(self.prompts[batch[0][0]])
-        groups, lengths = tensor([g for _, g in batch]), tensor([len(t) for t in texts])
+        places = [g for _, g in batch]
+        groups, lengths = tensor(places), tensor([len(t) for t in texts])
         ids = tensor([[*t, *[0] * (L - len(t))] for t in texts])
-        hidden = self.engine.read(ids, self.prefix, self.shared, groups)
+        hidden = self.engine.read(ids, self.prefix, self.shared, places)
         rows = slice(len(self.samples), len(self.samples) + k * len(batch))
         self.length[groups] = lengths
         self.seat[rows] = (groups[:, None] * k + torch.arange(k, device=self.device)).flatten()
@@ -257,7 +249,7 @@ class _Run:
         if self.sampling.temperature > 0:
             u = np.stack([uniforms(self.keys[i], j, self.max_new) for i, _ in batch for j in range(k)])
             self.u[rows] = torch.from_numpy(u).to(self.device)
-        self.alive[[g for _, g in batch]] = k
+        self.alive[places] = k
         self.samples += [s for i, _ in batch for s in self.results[i]]
         last = hidden[torch.arange(len(batch), device=self.device), lengths - 1]
         self._record(rows, last, k)

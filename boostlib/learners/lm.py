@@ -40,21 +40,10 @@ class LMLearner:
     """
 
     def __init__(
-        self,
-        name: str,
-        model: nn.Module,
-        tokenizer,
-        *,
-        source: Path | str | None = None,
-        revision: str | None = None,
-        dtype: str = "float32",
-        lora_rank: int = 0,
-        chat: bool | None = None,
-        gradient_checkpointing: bool = False,
-        slots: int = 64,
-        micro_tokens: int = 1024,
-        device: str | None = None,
-    ) -> None:
+        self, name: str, model: nn.Module, tokenizer, *, source: Path | str | None = None, revision: str | None = None,
+        dtype: str = "float32", lora_rank: int = 0, chat: bool | None = None, gradient_checkpointing: bool = False,
+        slots: int = 64, micro_tokens: int = 1024, device: str | None = None,
+    ) -> None:  # fmt: skip
         if dtype not in DTYPES:
             raise ValueError(f"unknown dtype {dtype!r}: one of {', '.join(DTYPES)}")
         self.name, self.tokenizer, self.dtype = name, tokenizer, DTYPES[dtype]
@@ -80,14 +69,9 @@ class LMLearner:
         self._fingerprint: str | None = None
 
     def sample(
-        self,
-        prompts: Sequence[str],
-        k: int,
-        *,
-        keys: Sequence[tuple[int, ...]],
-        sampling: Sampling = Sampling(),
+        self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Response]]:
+    ) -> list[list[Response]]:  # fmt: skip
         """See `Learner.sample`. Raises ValueError for an empty prompt, k below 1, as many keys as prompts missing, and
         text that does not fit the model's positions."""
         if k < 1:
@@ -130,16 +114,9 @@ class LMLearner:
             raise ValueError(f"{what} {n} and its response may take {longest} tokens, the model has {limit} positions")
 
     def fine_tune(
-        self,
-        examples: Sequence[Example],
-        *,
-        steps: int,
-        batch_size: int,
-        lr: float,
-        seed: int,
-        schedule: str = "linear",
-        progress: Callable[[int], None] | None = None,
-    ) -> dict[str, float]:
+        self, examples: Sequence[Example], *, steps: int, batch_size: int, lr: float, seed: int,
+        schedule: str = "linear", progress: Callable[[int], None] | None = None,
+    ) -> dict[str, float]:  # fmt: skip
         """See `Learner.fine_tune`. Weights become numbers of draws (`training.draws`): ``steps * batch_size`` draws
         are spread over the examples in proportion to weight. That equals Algorithm 2's weighted loss in expectation,
         without the exploding gradients of a rare example with a great weight.
@@ -159,18 +136,9 @@ class LMLearner:
         if self.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         result = training.train(
-            model,
-            rows,
-            [e.weight for e in examples],
-            steps=steps,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
-            schedule=schedule,
-            micro_tokens=self.micro_tokens,
-            autocast=self.dtype != torch.float32,
-            progress=progress,
-        )
+            model, rows, [e.weight for e in examples], steps=steps, batch_size=batch_size, lr=lr, seed=seed,
+            schedule=schedule, micro_tokens=self.micro_tokens, autocast=self.dtype != torch.float32, progress=progress,
+        )  # fmt: skip
         if self.gradient_checkpointing:
             model.activation_checkpointing_disable()
         if self.lora_rank:

@@ -6,7 +6,7 @@ Not covered: what a learner does (lm, vllm), what a tiny model is (tiny).
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,14 +23,9 @@ SMALL = {"slots": 1024, "micro_tokens": 16384}  # a tiny model's: its steps are 
 
 
 def load_learner(
-    name: str,
-    *,
-    cache: Path | str = "runs/models",
-    threads: int | None = None,
-    seed: int = 0,
-    engine: str = "transformers",
-    **options,
-) -> LMLearner:
+    name: str, *, cache: Path | str = "runs/models", threads: int | None = None, seed: int = 0,
+    engine: str = "transformers", **options,
+) -> LMLearner:  # fmt: skip
     """A learner by name: "tiny" (random weights from ``seed``), "smollm2-135m", a local folder, or a hub id.
 
     ``options`` are those of `LMLearner` (``revision`` chooses one on the hub); for "tiny" also those of `tiny.model` and
@@ -83,45 +78,19 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
     return folder
 
 
-def pretrain(
-    learner: LMLearner,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    steps: int,
-    batch_size: int = 32,
-    lr: float = 3e-3,
-    seed: int = 0,
-    schedule: str = "cosine",
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, float]:
-    """Train a fresh learner on (prompt, response) pairs: `fine_tune` at a pretraining rate. Returns what it returns."""
-    examples = [Example(prompt, response) for prompt, response in pairs]
-    return learner.fine_tune(
-        examples, steps=steps, batch_size=batch_size, lr=lr, seed=seed, schedule=schedule, progress=progress
-    )
-
-
 def pretrained(
-    pairs: Sequence[tuple[str, str]],
-    *,
-    cache: str | Path,
-    steps: int,
-    batch_size: int = 32,
-    lr: float = 3e-3,
-    seed: int = 0,
-    show: bool = True,
-    **options,
-) -> str:
-    """The folder of a tiny model pretrained on these pairs, made once for each set of arguments and kept in ``cache``.
-
-    ``options`` (alphabet, hidden, layers, threads ...) are those of `load_learner`.
-    """
+    pairs: Sequence[tuple[str, str]], *, cache: str | Path, steps: int, batch_size: int = 32, lr: float = 3e-3,
+    seed: int = 0, show: bool = True, **options,
+) -> str:  # fmt: skip
+    """The folder of a tiny model pretrained on these (prompt, response) pairs, made once for each set of arguments and kept
+    in ``cache``. ``options`` (alphabet, hidden, layers, threads ...) are those of `load_learner`."""
     made_by = {name: value for name, value in options.items() if name != "threads"}
     identity = [list(map(list, pairs)), steps, batch_size, lr, seed, made_by]
     folder = Path(cache) / f"tiny-{runs.digest(identity)[:10]}"
     if not folder.is_dir():
-        learner = load_learner("tiny", seed=seed, **options)
+        learner, fit = load_learner("tiny", seed=seed, **options), {"steps": steps, "batch_size": batch_size, "lr": lr}
         with bar(desc="pretraining", total=steps, unit="step", disable=not show) as progress:
-            pretrain(learner, pairs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress.update)
+            examples = [Example(prompt, response) for prompt, response in pairs]
+            learner.fine_tune(examples, **fit, seed=seed, schedule="cosine", progress=progress.update)
         learner.save(folder)
     return str(folder)

@@ -51,14 +51,9 @@ class TabularLearner:
         return dict(self._laws[prompt])
 
     def sample(
-        self,
-        prompts: Sequence[str],
-        k: int,
-        *,
-        keys: Sequence[tuple[int, ...]],
-        sampling: Sampling = Sampling(),
+        self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Response]]:
+    ) -> list[list[Response]]:  # fmt: skip
         """As `Learner.sample`; every response counts as one token. Ties at temperature 0 go to the response
         that comes first in the alphabet."""
         drawn = []

@@ -40,18 +40,9 @@ def made(tokenizer) -> bool:
 
 
 def model(
-    vocabulary: int,
-    *,
-    hidden: int = 96,
-    layers: int = 3,
-    heads: int = 4,
-    key_heads: int = 1,
-    intermediate: int | None = None,
-    positions: int = 512,
-    seed: int = 0,
-    init: float = 0.08,
-    theta: float = 100.0,
-):
+    vocabulary: int, *, hidden: int = 96, layers: int = 3, heads: int = 4, key_heads: int = 1,
+    intermediate: int | None = None, positions: int = 512, seed: int = 0, init: float = 0.08, theta: float = 100.0,
+):  # fmt: skip
     """A Llama with random weights from ``seed``: about ``12 * layers * hidden**2`` parameters, embeddings tied.
 
     One key head for all query heads by default: sampling is then one matrix product a row instead of ``heads``.

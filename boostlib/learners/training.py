@@ -124,20 +124,10 @@ def _sum_over_processes(parameters: Sequence[Tensor], loss: float) -> float:
 
 
 def train(
-    model: nn.Module,
-    rows: Sequence[tuple[list[int], list[int]]],
-    weights: Sequence[float],
-    *,
-    steps: int,
-    batch_size: int,
-    lr: float,
-    seed: int,
-    schedule: str = "linear",
-    warmup: float = 0.05,
-    micro_tokens: int = 2048,
-    autocast: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, float]:
+    model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], weights: Sequence[float], *,
+    steps: int, batch_size: int, lr: float, seed: int, schedule: str = "linear", warmup: float = 0.05,
+    micro_tokens: int = 2048, autocast: bool = False, progress: Callable[[int], None] | None = None,
+) -> dict[str, float]:  # fmt: skip
     """``steps`` steps of AdamW (no weight decay, gradients clipped at norm 1) on the mean cross-entropy over the
     response tokens of a batch. ``warmup`` is the share of steps with a rising rate.
 

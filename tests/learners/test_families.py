@@ -42,6 +42,7 @@ BY_GENERATE = {  # other memory than keys and values, sinks, or rotations that d
     "bloom": dict(hidden_size=48, n_layer=2, n_head=4),
     "mamba": dict(hidden_size=48, num_hidden_layers=2, state_size=4),
     "gpt_oss": dict(LLAMA, num_local_experts=4, num_experts_per_tok=2),
+    "llama": dict(LLAMA, rope_parameters={"rope_type": "dynamic", "rope_theta": 500.0, "factor": 2.0}),
 }
 PREFIX, PROMPTS = (
     TEXTS[0] + "\n\n",
