@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from boostlib import runs
-from boostlib.analysis.intervals import Estimate, rate
+from boostlib.analysis.intervals import LEVEL, Estimate, rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,30 +159,29 @@ def moves(table: pd.DataFrame) -> pd.DataFrame:
         last = int(run["round"].max())
         samples, labels = responses(run, "verdicts"), responses(run[run["labels"] > 0], "labels")
         examples = responses(run[run["round"] < last], "examples")
-        shape = samples["id"].unique(), range(last + 1)
-        used = examples["weight"] > 0
-        own, labeled = (_sums(examples, used & (examples["source"] == s), *shape) > 0 for s in ("S+", "D"))
-        kept, good = (
-            own * _sums(samples, samples["accepted"] & right[0], *shape)
-            + labeled * _sums(labels, labels["accepted"] & right[1], *shape)
-            for right in ((True, True), (samples["status"] == "pass", labels["status"] == "pass"))
-        )
-        with np.errstate(invalid="ignore"):
-            share = good / kept
-        known = _sums(samples, samples["status"] != "error", *shape)
-        right = _sums(samples, samples["status"] == "pass", *shape) / np.maximum(known, 1)
+        size = partial(_size, ids=samples["id"].unique(), rounds=range(last + 1))
+        known, right = samples[samples["status"] != "error"], samples[samples["status"] == "pass"]
+        accuracy = size(right) / np.maximum(size(known), 1)
+
+        used = examples[examples["weight"] > 0]
+        own, labeled = (size(used[used["source"] == source]) > 0 for source in ("S+", "D"))
+        kept, kept_labels = samples[samples["accepted"]], labels[labels["accepted"]]
+        good, good_labels = (part[part["status"] == "pass"] for part in (kept, kept_labels))
+        with np.errstate(invalid="ignore"):  # no data, no share
+            share = (own * size(good) + labeled * size(good_labels)) / (own * size(kept) + labeled * size(kept_labels))
         for t in range(last):
             for data, (with_own, with_labels) in DATA.items():
                 of = (own[:, t] == with_own) & (labeled[:, t] == with_labels)
                 if of.any():
-                    mean = np.nanmean(share[of, t]) if data != "none" else np.nan
-                    rows.append((arm, seed, t, data, int(of.sum()), mean, right[of, t].mean(), right[of, t + 1].mean()))
+                    before, after = accuracy[of, t].mean(), accuracy[of, t + 1].mean()
+                    of_data = np.nan if data == "none" else np.nanmean(share[of, t])
+                    rows.append((arm, seed, t, data, int(of.sum()), of_data, before, after))
     return pd.DataFrame(rows, columns=["arm", "seed", "round", "data", "prompts", "share", "before", "after"])
 
 
-def _sums(rows: pd.DataFrame, flags: pd.Series, ids: ArrayLike, rounds: Sequence[int]) -> np.ndarray:
-    """(prompts, rounds) how many responses have the flag."""
-    table = rows[flags].groupby(["id", "round"]).size().unstack(fill_value=0)
+def _size(rows: pd.DataFrame, ids: ArrayLike, rounds: Sequence[int]) -> np.ndarray:
+    """(prompts, rounds) how many of the rows, which are responses."""
+    table = rows.groupby(["id", "round"]).size().unstack(fill_value=0)
     return table.reindex(index=ids, columns=rounds, fill_value=0).to_numpy(float)
 
 
@@ -208,12 +208,7 @@ def calibrate(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200)
 
 
 def fit_law(
-    right: ArrayLike,
-    k: int | ArrayLike,
-    rng: np.random.Generator,
-    n_boot: int = 200,
-    level: float = 0.95,
-    masses: str | None = None,
+    right: ArrayLike, k: int | ArrayLike, rng: np.random.Generator, n_boot: int = 200, masses: str | None = None
 ) -> LawFit:
     """Maximum likelihood of the law of p_0 from right (n,) counts among k samples (a number or (n,)).
 
@@ -235,7 +230,7 @@ def fit_law(
 
     def interval(masses: str, start: np.ndarray) -> np.ndarray:
         boots = [_natural(_fit(c, n, drawn, masses, start)[0], masses) for drawn in draws]
-        return np.quantile(boots, [(1 - level) / 2, (1 + level) / 2], axis=0) if n_boot else np.full((2, 5), np.nan)
+        return np.quantile(boots, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if n_boot else np.full((2, 5), np.nan)
 
     low, high = interval(chosen, theta)
     full = list(MASSES)[-1]
