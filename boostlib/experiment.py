@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostlib import runs
+from boostlib.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,14 +63,13 @@ def common_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
-    """Responses, one a row, with a column ``right``: greedy ones to the test problems, or the samples ("verdicts")."""
+    """Responses, one a row, with a column ``right``: greedy ones to the test problems, the "labels", the k samples a prompt
+    ("verdicts", or with their text "samples")."""
     from boostlib.boosting import many
 
-    rows = many.read(table, name)
-    if name == "verdicts":
-        rows = many.read(table, "samples").merge(rows, on=["arm", "seed", "round", "id"])
-    lists = [c for c in rows if isinstance(rows[c].iloc[0], list)]
-    rows = rows.explode(lists, ignore_index=True).rename(columns={"responses": "response"}) if lists else rows
+    rows = many.read(table, "verdicts" if name == "samples" else name)
+    if name == "samples":
+        rows = many.read(table, name).merge(rows, on=["arm", "seed", "round", "id", "sample"])
     return rows.assign(right=rows["status"] == "pass")
 
 
@@ -163,7 +163,7 @@ def identity(
     notebook: str, train: Task, test: Task, table: pd.DataFrame, *, model: str, tiny: Mapping, **facts
 ) -> dict:
     """What made a notebook's tables, for `save_tables`: hashes of data and weights, and the ``facts`` that it gives."""
-    weights = runs.read_json(Path(table["folder"].iloc[0]).parent / "manifest.json")["identity"]["weights"]
+    weights = runs.manifest(Path(table["folder"].iloc[0]).parent)["weights"]
     made = {"notebook": notebook, "train": train.fingerprint(), "test": test.fingerprint(), "model": model}
     return made | {"weights": weights, "tiny": tiny if model == "tiny" else None} | facts
 
@@ -176,7 +176,7 @@ def save_tables(notebook: str, profile: str, tables: Mapping[str, pd.DataFrame],
     manifest = {"command": context.get("command", "executed in Jupyter"), "hash": runs.digest(content)}
     with runs.whole_folder(Path(at) / notebook) as new:
         for name, table in tables.items():
-            runs.write_text(new / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
+            write_table(new / f"{name}.csv", table)
         runs.write_json(new / "manifest.json", {"identity": content} | manifest | runs.environment())
     return Path(at) / notebook
 
@@ -184,12 +184,10 @@ def save_tables(notebook: str, profile: str, tables: Mapping[str, pd.DataFrame],
 def tables_of(notebook: str, profile: str) -> tuple[dict[str, pd.DataFrame], dict, str]:
     """Tables, manifest and "fresh" or "recorded": those of a run made here, else those committed under papermill_runs/.
     Raises FileNotFoundError where there are neither."""
-    import pandas as pd
-
     for kind, folder in (("fresh", "runs/tables"), ("recorded", "papermill_runs")):
         here = runs.project_root() / folder / profile / notebook
         if (here / "manifest.json").exists():
-            tables = {path.stem: pd.read_csv(path) for path in sorted(here.glob("*.csv"))}
+            tables = {path.stem: read_table(path) for path in sorted(here.glob("*.csv"))}
             return tables, runs.read_json(here / "manifest.json"), kind
     make = f"boostlib run {notebook} --profile {profile}"
     raise FileNotFoundError(f"no tables of {notebook} in profile {profile}, fresh or recorded; make them with: {make}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from boostlib.analysis.intervals import UNRESOLVED, Comparison, holm, mean_interval, paired, paired_prompts
+from boostlib.analysis.intervals import LEVEL, UNRESOLVED, Comparison, holm, mean_interval, paired, paired_prompts
 from boostlib.analysis.measure import responses
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ COLUMNS = ["difference", "low", "high", "p", "verdict", "n"]
 
 
 def compare_arms(
-    table: pd.DataFrame,
-    baseline: str,
-    metric: str = "test_accuracy",
-    round: int | None = None,
-    level: float = 0.95,
-    by: str = "arm",
+    table: pd.DataFrame, baseline: str, metric: str = "test_accuracy", round: int | None = None, by: str = "arm"
 ) -> pd.DataFrame:
     """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: one row an arm, to
     be printed.
@@ -67,23 +62,23 @@ def compare_arms(
         raise ValueError(f"more than one row for {by} {twice[by].iloc[0]}, seed {twice['seed'].iloc[0]}")
 
     scores = {arm: now[now[by] == arm].set_index("seed")[metric].dropna() for arm in arms}
-    rows = [{by: arm} | _against(scores[arm], None if arm == baseline else scores[baseline], level) for arm in arms]
+    rows = [{by: arm} | _against(scores[arm], None if arm == baseline else scores[baseline]) for arm in arms]
     columns = [by, "mean", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm"]
     columns += ["verdict", "seeds", "seeds_to_resolve", "improvement", "note"]
     out = pd.DataFrame(rows).reindex(columns=columns)
     out["p_holm"] = holm(out["p"])
-    lost = out["verdict"].isin(["higher", "lower"]) & (out["p_holm"] >= 1 - level)
+    lost = out["verdict"].isin(["higher", "lower"]) & (out["p_holm"] >= 1 - LEVEL)
     out.loc[lost, "note"] = "resolved alone, not after Holm's correction"
     out.loc[lost, "verdict"] = UNRESOLVED
     out["seeds_to_resolve"] = out["seeds_to_resolve"].astype("Int64")
     return out
 
 
-def _against(mine: pd.Series, base: pd.Series | None, level: float) -> dict:
+def _against(mine: pd.Series, base: pd.Series | None) -> dict:
     """A row of `compare_arms` from scores by seed; ``base`` None: the arm is the baseline itself."""
     row = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": len(mine), "note": ""}
     if len(mine):
-        here = mean_interval(mine, level)
+        here = mean_interval(mine)
         row |= {"mean": here.value, "low": here.low, "high": here.high, "note": here.note}
     if base is None:
         return row | {"verdict": "baseline"}
@@ -91,7 +86,7 @@ def _against(mine: pd.Series, base: pd.Series | None, level: float) -> dict:
     if not len(shared):
         return row | {"seeds": 0, "verdict": UNRESOLVED, "note": "no seed shared with the baseline"}
     a, b = mine[shared].to_numpy(), base[shared].to_numpy()
-    c, margins = paired(a, b, level), a[:, None] - b
+    c, margins = paired(a, b), a[:, None] - b
     row |= _gap(c) | {"p": c.p, "verdict": c.verdict, "seeds": c.n, "seeds_to_resolve": c.n_to_resolve}
     return row | {"improvement": ((margins > 0) + 0.5 * (margins == 0)).mean(), "note": c.note or row["note"]}
 
@@ -170,7 +165,7 @@ def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     """The rows with a column p_holm, corrected within each value of ``by``; the verdict follows it."""
     p = rows["p"].astype(float)
     p_holm = p.groupby(rows[by]).transform(holm) if by else p.where(p.isna(), holm(p))
-    return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 0.05, UNRESOLVED))
+    return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 1 - LEVEL, UNRESOLVED))
 
 
 def phrase(rows: pd.DataFrame, name: str = "name") -> str:
@@ -192,9 +187,9 @@ def verdicts(rows: pd.DataFrame, name: str = "name") -> list[str]:
 # --- all arms at once -------------------------------------------------------------------------------------------------
 
 
-def tukey(scores: pd.DataFrame, level: float = 0.95) -> tuple[pd.DataFrame, float]:
+def tukey(scores: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Mean of every arm (row) less that of every other (column) from ``scores`` (a row a seed, a column an arm, nothing
-    missing), and the half width of their intervals, which hold all together: the chance that any misses is 1 - level.
+    missing), and the half width of their intervals, which hold all together: the chance that any misses is 5%.
     With two arms they are those of the paired t. Raises ValueError for missing scores, below two seeds or two arms."""
     import pandas as pd
 
@@ -207,16 +202,16 @@ def tukey(scores: pd.DataFrame, level: float = 0.95) -> tuple[pd.DataFrame, floa
     error = math.sqrt((_residuals(scores) ** 2).sum() / freedom / seeds)
     means = scores.to_numpy(dtype=float).mean(0)
     gaps = pd.DataFrame(means[:, None] - means, index=scores.columns, columns=scores.columns)
-    return gaps, _quantile(level, arms, freedom) * error
+    return gaps, _quantile(arms, freedom) * error
 
 
-def ranks(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def ranks(scores: pd.DataFrame) -> pd.DataFrame:
     """One row an arm, best mean first: mean, best and worst rank that the pairs of `tukey` leave open, spread (standard
-    deviation of its residuals over seeds). All rank intervals cover together with chance ``level`` at least.
+    deviation of its residuals over seeds). All rank intervals cover together with a chance of 95% at least.
     """
     import pandas as pd
 
-    gaps, half = tukey(scores, level)
+    gaps, half = tukey(scores)
     seeds, arms = scores.shape
     best, worst = 1 + (gaps < -half).sum(axis=1), arms - (gaps > half).sum(axis=1)
     spread = np.sqrt((_residuals(scores) ** 2).sum(0) / ((seeds - 1) * (arms - 1) / arms))
@@ -230,10 +225,10 @@ def _residuals(scores: pd.DataFrame) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)  # it takes a second
-def _quantile(level: float, arms: int, freedom: int) -> float:
+def _quantile(arms: int, freedom: int) -> float:
     from scipy.stats import studentized_range
 
-    return float(studentized_range.ppf(level, arms, freedom))
+    return float(studentized_range.ppf(LEVEL, arms, freedom))
 
 
 # --- what labels buy --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 UNRESOLVED = "no difference resolved"
+LEVEL, POWER = 0.95, 0.8  # of every interval; of a difference that is said to be resolved with so many seeds
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Estimate:
 @dataclass(frozen=True)
 class Comparison:
     """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a, and the
-    units (seeds or prompts) at which a difference of this size would be resolved with the asked power (None: already,
+    units (seeds or prompts) at which a difference of this size would be resolved with a power of 0.8 (None: already,
     or it cannot be said)."""
 
     difference: float
@@ -66,17 +67,17 @@ def pass_at_k(c: ArrayLike, n: int | ArrayLike, k: int) -> np.ndarray:
     return hypergeom.sf(0, n, c, k)
 
 
-def proportion(right: int, n: int, level: float = 0.95) -> Estimate:
+def proportion(right: int, n: int) -> Estimate:
     """Share of right outcomes among n, with the Wilson interval (over prompts: given the seed, if they come from one)."""
     from statsmodels.stats.proportion import proportion_confint
 
     if not 0 <= right <= n or n < 1:
         raise ValueError(f"{right} right of {n}: 0 <= right <= n and n >= 1 are needed")
-    low, high = proportion_confint(right, n, alpha=1 - level, method="wilson")
+    low, high = proportion_confint(right, n, alpha=1 - LEVEL, method="wilson")
     return Estimate(right / n, float(low), float(high), int(n))
 
 
-def rate(hits: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Estimate:
+def rate(hits: ArrayLike, trials: ArrayLike) -> Estimate:
     """Share of hits among trials, both (n,) a prompt: Wilson's interval at the effective number of trials.
 
     Answers to one prompt are alike, so the trials count for less: by the design effect of the ratio estimator,
@@ -97,14 +98,14 @@ def rate(hits: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Estimate:
     if n > 1 and 0 < p < 1:
         spread = n / (n - 1) * ((hits - p * trials) ** 2).sum() / total**2
         # few prompts know their own spread badly: the t quantile in place of the normal one, as variance
-        spread *= (stats.t.ppf((1 + level) / 2, n - 1) / stats.norm.ppf((1 + level) / 2)) ** 2
+        spread *= (stats.t.ppf((1 + LEVEL) / 2, n - 1) / stats.norm.ppf((1 + LEVEL) / 2)) ** 2
         effective = min(total, p * (1 - p) / spread) if spread > 0 else total
-    low, high = proportion_confint(p * effective, effective, alpha=1 - level, method="wilson")
+    low, high = proportion_confint(p * effective, effective, alpha=1 - LEVEL, method="wilson")
     note = "one prompt: its own rate, not that of others" if n == 1 else ""
     return Estimate(float(p), float(low), float(high), int(total), note)
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
+def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
     """Mean of values (n,), one a seed (or one a prompt), with its t interval; one value has none, and the note says so."""
     from scipy import stats
 
@@ -116,11 +117,11 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
-def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, power: float = 0.8) -> Comparison:
+def paired(a: ArrayLike, b: ArrayLike) -> Comparison:
     """a against b, both (seeds,) in the same order of seeds: a paired t on the differences by seed.
 
     The verdict is "higher" or "lower" (a than b) where the interval excludes 0, else "no difference resolved" with the
-    number of seeds that would resolve a true difference of the observed size and spread with the given power.
+    number of seeds that would resolve a true difference of the observed size and spread with a power of 0.8.
     """
     from scipy import stats
 
@@ -133,22 +134,15 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, power: float = 0.8) 
     if spread <= 1e-12 * max(abs(mean), 1e-300):
         p = 1.0 if mean == 0 else 0.0
         note = "every seed gives the same difference: the spread over seeds is not measured"
-        return Comparison(mean, mean, mean, p, n, _verdict(p < 1 - level, mean), None, note)
+        return Comparison(mean, mean, mean, p, n, _verdict(p < 1 - LEVEL, mean), None, note)
     test = stats.ttest_rel(a, b)
-    low, high = map(float, test.confidence_interval(level))
-    verdict = _verdict(test.pvalue < 1 - level, mean)
-    more = _seeds_to_resolve(abs(mean) / spread, n, level, power) if verdict == UNRESOLVED else None
+    low, high = map(float, test.confidence_interval(LEVEL))
+    verdict = _verdict(test.pvalue < 1 - LEVEL, mean)
+    more = _seeds_to_resolve(abs(mean) / spread, n) if verdict == UNRESOLVED else None
     return Comparison(mean, low, high, float(test.pvalue), n, verdict, more)
 
 
-def paired_prompts(
-    a: ArrayLike,
-    b: ArrayLike,
-    rng: np.random.Generator,
-    n_boot: int = 10_000,
-    level: float = 0.95,
-    power: float = 0.8,
-) -> Comparison:
+def paired_prompts(a: ArrayLike, b: ArrayLike, rng: np.random.Generator, n_boot: int = 10_000) -> Comparison:
     """a against b within one seed: outcomes (prompts,) on the same prompts, 0/1 or shares; percentile bootstrap over
     prompts.
 
@@ -165,12 +159,12 @@ def paired_prompts(
         return Comparison(mean, math.nan, math.nan, math.nan, n, UNRESOLVED, None, same)
     # a resample of n differences is a multinomial over their distinct values: three for 0/1 outcomes
     means = rng.multinomial(n, counts / n, size=n_boot) @ values / n
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = min((means <= 1e-12).mean(), (means >= -1e-12).mean())
     p = float(min(1.0, 2 * (tail * n_boot + 1) / (n_boot + 1)))
     verdict, more = _verdict(low > 1e-12 or high < -1e-12, mean), None
     if verdict == UNRESOLVED and abs(mean) > 1e-12:
-        z = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+        z = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
         more = max(n + 1, math.ceil((z * d.std(ddof=1) / mean) ** 2))
     return Comparison(mean, float(low), float(high), p, n, verdict, more, note)
 
@@ -206,15 +200,16 @@ def _verdict(resolved: bool, mean: float) -> str:
     return UNRESOLVED if not resolved else "higher" if mean > 0 else "lower"
 
 
-def _seeds_to_resolve(effect: float, n: int, level: float, power: float) -> int | None:
-    """Fewest pairs > n at which a paired t test has the power at a true effect (mean / standard deviation of the
-    differences); None beyond millions of seeds: as good as none. (statsmodels' solve_power fails at large effects.)"""
+def _seeds_to_resolve(effect: float, n: int) -> int | None:
+    """Fewest pairs > n at which a paired t test has a power of 0.8 at a true effect (mean / standard deviation of the
+    differences); None beyond millions of seeds: as good as none. (statsmodels' solve_power fails at
+    large effects, and its last digits differ.)"""
     from scipy import stats
 
     if effect < 1e-3:
         return None
-    z = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+    z = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
     m = max(n + 1, math.floor((z / effect) ** 2))  # the normal answer is a lower bound
-    while stats.nct.sf(stats.t.ppf((1 + level) / 2, m - 1), m - 1, effect * math.sqrt(m)) < power:
+    while stats.nct.sf(stats.t.ppf((1 + LEVEL) / 2, m - 1), m - 1, effect * math.sqrt(m)) < POWER:
         m += 1
     return m

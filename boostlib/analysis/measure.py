@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from boostlib import runs
-from boostlib.analysis.intervals import Estimate, rate
+from boostlib.analysis.intervals import LEVEL, Estimate, rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def responses(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
     from boostlib.boosting import many
 
-    rows = many.read(table, name) if len(table) else pd.DataFrame()
+    rows = many.read(table, name) if len(table) else pd.DataFrame({"id": pd.Series(dtype=str)})
     lists = [c for c in ("status", "accepted") if c in rows and len(rows) and isinstance(rows[c].iloc[0], list)]
     rows = rows.explode(lists, ignore_index=True) if lists else rows
     rows = rows.reindex(columns=["arm", "seed", "round", "id", "status", "accepted", "source", "weight"])
@@ -208,12 +208,7 @@ def calibrate(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200)
 
 
 def fit_law(
-    right: ArrayLike,
-    k: int | ArrayLike,
-    rng: np.random.Generator,
-    n_boot: int = 200,
-    level: float = 0.95,
-    masses: str | None = None,
+    right: ArrayLike, k: int | ArrayLike, rng: np.random.Generator, n_boot: int = 200, masses: str | None = None
 ) -> LawFit:
     """Maximum likelihood of the law of p_0 from right (n,) counts among k samples (a number or (n,)).
 
@@ -235,7 +230,7 @@ def fit_law(
 
     def interval(masses: str, start: np.ndarray) -> np.ndarray:
         boots = [_natural(_fit(c, n, drawn, masses, start)[0], masses) for drawn in draws]
-        return np.quantile(boots, [(1 - level) / 2, (1 + level) / 2], axis=0) if n_boot else np.full((2, 5), np.nan)
+        return np.quantile(boots, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if n_boot else np.full((2, 5), np.nan)
 
     low, high = interval(chosen, theta)
     full = list(MASSES)[-1]

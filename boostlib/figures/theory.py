@@ -21,11 +21,6 @@ PARTS = {  # of the answers: name and colour
     "misled": ("trained on wrong responses", "#d55e00"),
     "learner": ("learner error", "#3b3b3b"),
 }
-LABELS = {  # who is labeled: name and colour
-    "none": ("no labels", ARM_COLOURS["filter_only"]),
-    "hard": ("labels on P-", ARM_COLOURS["boosting"]),
-    "uniform": ("labels on all", ARM_COLOURS["uniform"]),
-}
 SAMPLES = (1, 2, 4, 8, 16, 32)  # ticks of an axis of k
 
 
@@ -172,32 +167,4 @@ def hard_or_uniform(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("filter error rate gamma")
     fig.colorbar(mesh, ax=axes, label="accuracy, hard minus uniform (orange: hard wins)", pad=0.015)
-    return fig
-
-
-def biased(curves: Mapping[str, np.ndarray], by_alpha: pd.DataFrame, without: float, rounds: int) -> Figure:
-    """Left: laws over (right, family, other wrong) by round for each policy. Right: share of right answers at the end
-    against alpha for each number of labels m; ``without``: with none."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
-    fig.get_layout_engine().set(wspace=0.06)
-    ends = []
-    for who, law in curves.items():
-        name, colour = LABELS[who]
-        left.plot(law[:, 0], color=colour)
-        left.plot(law[:, 1], color=colour, ls=(0, (3, 2)))
-        ends.append((len(law) - 1, law[-1, 0], name, colour))
-    left.set(xlabel="round t", ylabel="share of responses, %", ylim=(0, 1.02), xlim=(0, len(law) - 1),
-             title="right (solid), the family (dashed)")  # fmt: skip
-    left.yaxis.set_major_formatter(PERCENT)
-    label_ends(left, ends)
-    for m, part, colour in by(by_alpha, "m"):
-        right.plot(part["alpha"], part["right"], color=colour, label=f"m = {m}")
-    name, colour = LABELS["none"]
-    right.axhline(without, color=colour, lw=0.9, ls=(0, (3, 2)))
-    right.text(1, without + 0.015, name, color=colour, fontsize=7.5, ha="right")
-    right.set(
-        xlabel="weight of weak data, alpha", ylabel=f"right after {rounds} rounds, %", title="labels on all prompts"
-    )
-    right.yaxis.set_major_formatter(PERCENT)
-    right.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.12))
     return fig

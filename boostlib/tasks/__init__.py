@@ -58,10 +58,7 @@ class Task:
         return self.grade([(problem, response)])[0] == "pass"
 
     def grade(
-        self,
-        pairs: Sequence[tuple[Problem, str]],
-        progress: Callable[[int], None] | None = None,
-        workers: int = 1,
+        self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None, workers: int = 1
     ) -> list[str]:
         """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error".
 

@@ -18,7 +18,6 @@ from boostlib.tasks import Problem, Task
 from boostlib.tasks.levels import Levels, bucket, by_share, fresh, pretraining, weights_of
 
 LEVELS = range(2, 7)
-WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 BUCKETS = {"exemplars": range(1), "test": range(1, 11), "validation": range(11, 21), "train": range(21, 100)}
 LARGEST = 99
 _TRIES = 100_000  # draws for one more chain, before there is none
@@ -50,14 +49,7 @@ class Arithmetic(Task):
         return _solve(terms, slip, step)
 
 
-def load(
-    split: str,
-    n: int | None,
-    seed: int,
-    *,
-    levels: Levels = (2, 3, 4, 5),
-    largest: int = LARGEST,
-) -> Task:
+def load(split: str, n: int | None, seed: int, *, levels: Levels = (2, 3, 4, 5), largest: int = LARGEST) -> Task:
     """n (1,000 if None) different chains; ``levels`` are the numbers of terms, in equal shares or, as a
     mapping, with weights. Every prefix of the problems holds the shares as nearly as whole numbers can.
     ``largest``: terms are 1..largest, so that a smaller model knows the sums."""
@@ -109,10 +101,12 @@ def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> It
     def new(level: int) -> list[int]:
         terms = next(row, None) if level == 2 else fresh(lambda: _draw(rng, level, largest), good, _TRIES)
         if terms is None:
-            there = f"{len(pairs):,}" if level == 2 else f"{sum(len(_TERM.findall(p)) == level for p in seen):,}"
+            there, name = (
+                (len(pairs), "two") if level == 2 else (sum(len(_TERM.findall(p)) == level for p in seen), level)
+            )
             raise ValueError(
-                f"arithmetic has {there} problems of {WORDS[level]} terms in {split}, and more were asked "
-                f"for; lower n or give {WORDS[level]} terms a smaller weight in levels."
+                f"arithmetic has {there:,} problems of {name} terms in {split}, and more were asked "
+                f"for; lower n or give {name} terms a smaller weight in levels."
             )
         seen.add(_prompt(terms))
         return terms

@@ -76,14 +76,7 @@ _WILD = {
 }
 
 
-def load(
-    split: str,
-    n: int | None,
-    seed: int,
-    *,
-    levels: Levels = (1, 2, 3, 4),
-    allow: str = "kernel",
-) -> Task:
+def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4), allow: str = "kernel") -> Task:
     """n (1,000 if None) different problems; ``levels`` are the numbers of operations, in equal shares or, as a
     mapping, with weights. Where a level has no more problems in a split (one operation gives 40 in
     "train"), the others fill up."""

@@ -62,26 +62,18 @@ def edits(program: str) -> list[Edit]:
                 start, end = span(node)
                 if program[end - 2] == value[-1]:
                     found.add(Edit(end - 2, end - 1, ""))  # the last character lost
-            case ast.BinOp(left=left, right=right) | ast.Compare(left=left, comparators=[right]):
-                found |= _between(program, span(left)[1], span(right)[0])
-            case ast.BoolOp(values=[left, right, *_]):
-                found |= _between(program, span(left)[1], span(right)[0])
-            case ast.AugAssign(target=left, value=right):
-                found |= _between(program, span(left)[1], span(right)[0])
+            case (
+                ast.BinOp(left=left, right=right) | ast.Compare(left=left, comparators=[right])
+                | ast.BoolOp(values=[left, right, *_]) | ast.AugAssign(target=left, value=right)
+            ):  # fmt: skip
+                if (sign := _OPERATOR.search(program, span(left)[1], span(right)[0])) and sign[0] in _SWAPS:
+                    found.add(Edit(*sign.span(), _SWAPS[sign[0]]))
             case ast.Call(func=ast.Name(id=name) as function) if name in _FUNCTIONS:
                 found.add(Edit(*span(function), _FUNCTIONS[name]))
             case ast.Call(func=ast.Attribute(attr=name) as function) if name in _FUNCTIONS:
                 end = span(function)[1]
                 found.add(Edit(end - len(name), end, _FUNCTIONS[name]))
     return sorted(found)
-
-
-def _between(program: str, start: int, end: int) -> set[Edit]:
-    """The operator between two operands, swapped."""
-    match = _OPERATOR.search(program, start, end)
-    if match is None or match[0] not in _SWAPS:
-        return set()
-    return {Edit(*match.span(), _SWAPS[match[0]])}
 
 
 def returns_nothing(program: str) -> str:

@@ -12,9 +12,9 @@ import ast
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,16 +29,14 @@ _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A number, operator or bracket of an expression, and where the text shows it (None: it does not)."""
 
     value: Fraction | str
     span: Span | None = None
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """An expression and where the text shows its result."""
 
     tokens: tuple[Token, ...]
@@ -73,8 +71,8 @@ def corrupt_solution(text: str, steps: Sequence[Step], answer: str, rng: np.rand
     """
     for attempt in range(60 if steps else 0):
         at = int(rng.integers(len(steps)))
-        edit = _mistake(text, steps[at], rng)
-        wrong = edit and _rework(text, steps, at, *edit, strict=attempt < 40)
+        mistake = _mistake(text, steps[at], rng)
+        wrong = mistake and _rework(text, steps, at, mistake, strict=attempt < 40)
         if wrong and not is_right(answer, wrong):
             return wrong
     return _other_answer(text, answer, rng)
@@ -117,10 +115,10 @@ def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
     for (a, b), item in sorted(found, key=lambda pair: pair[0]):
         if item == "%":
             tokens += [Token("/"), Token(Fraction(100))]
-        else:
-            if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):
-                tokens.append(Token("*"))  # 2(3+4)
-            tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
+            continue
+        if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):
+            tokens.append(Token("*"))  # 2(3+4)
+        tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
     return tuple(tokens)
 
 
@@ -154,30 +152,29 @@ def _value(tokens: Sequence[Token]) -> Fraction | None:
         return None
 
 
-def _mistake(
-    text: str, step: Step, rng: np.random.Generator
-) -> tuple[tuple[Token, ...], dict[Span, str], Fraction] | None:
+class Mistake(NamedTuple):
     """A way to get one step wrong: its new tokens, what to write where, and a slip in the result."""
+
+    tokens: tuple[Token, ...]
+    edits: dict[Span, str]
+    slip: Fraction = Fraction(0)
+
+
+def _mistake(text: str, step: Step, rng: np.random.Generator) -> Mistake | None:
     tokens = list(step.tokens)
     kind = rng.choice(["number", "operator", "sum"])
     if kind == "sum":
         shown = text[slice(*step.result)]
-        other = _near(shown, rng)
-        return step.tokens, {}, number(other) - number(shown)
-    places = [
-        i
-        for i, token in enumerate(tokens)
-        if token.span
-        and (
-            token.value in _SWAPS
-            if kind == "operator"
-            else isinstance(token.value, Fraction) and token.value not in (1, 100)
-        )
-    ]
+        return Mistake(step.tokens, {}, number(_near(shown, rng)) - number(shown))
+
+    def may_change(value: Fraction | str) -> bool:
+        return value in _SWAPS if kind == "operator" else isinstance(value, Fraction) and value not in (1, 100)
+
+    places = [i for i, token in enumerate(tokens) if token.span and may_change(token.value)]
     if not places:
         return None
     place = int(rng.choice(places))
-    value, span = tokens[place].value, tokens[place].span
+    value, span = tokens[place]
     if kind == "number":
         new = _near(text[slice(*span)], rng)
         tokens[place] = Token(number(new), span)
@@ -185,7 +182,7 @@ def _mistake(
         sign = str(rng.choice(list(_SWAPS[value])))
         new = "x" if sign == "*" and re.search(r"\d x ", text) else sign
         tokens[place] = Token(sign, span)
-    return tuple(tokens), {span: new}, Fraction(0)
+    return Mistake(tuple(tokens), {span: new})
 
 
 def _near(shown: str, rng: np.random.Generator) -> str:
@@ -198,20 +195,12 @@ def _near(shown: str, rng: np.random.Generator) -> str:
     return _write(near[int(rng.integers(len(near)))], shown, "")
 
 
-def _rework(
-    text: str,
-    steps: Sequence[Step],
-    at: int,
-    tokens: tuple[Token, ...],
-    edits: dict[Span, str],
-    slip: Fraction,
-    strict: bool,
-) -> str | None:
-    """The text with step ``at`` done with other tokens, and everything after that worked out from there.
-    None if a number comes out implausible."""
+def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict: bool) -> str | None:
+    """The text with the mistake made in step ``at``, and everything after that worked out from there. None if a number
+    comes out implausible."""
     results = {step.result: i for i, step in enumerate(steps)}
     operands = {token.span for step in steps for token in step.tokens}
-    edits = dict(edits)
+    edits = dict(mistake.edits)
     changed: dict[Fraction, Fraction] = {}
     for match in NUMBER.finditer(text):
         span, old = match.span(), number(match[0])
@@ -221,14 +210,14 @@ def _rework(
                 edits[span] = _write(changed[old], match[0], text)
             continue
         was = steps[i].tokens
-        now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
+        now = mistake.tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
         if i != at and now == was:
             changed.pop(old, None)  # from here on, the old value is this one
             continue
         new = _value(now)
         if new is None:
             return None
-        new += slip if i == at else 0
+        new += mistake.slip if i == at else 0
         if _value(was) != old:  # the solution rounds here
             new = Fraction(round(new, _places(match[0])))
         if new <= 0 or (new * 100).denominator > 1:

@@ -28,7 +28,7 @@ _BLOCK = 25_000  # chances at a time, so that the work stays in the processor's 
 Parts = list[tuple[np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcomes:
     """What some draws can leave in a prompt's data, sorted by the law that the data amounts to."""
 
@@ -38,8 +38,13 @@ class Outcomes:
     can_be_empty: bool
 
 
+def outcomes(keep: np.ndarray, draws: int) -> Outcomes:
+    """Of draws that are kept with these chances (kinds,)."""
+    return _outcomes(draws, keep.size, bool((keep == 1).all()))
+
+
 @lru_cache(maxsize=256)
-def outcomes(draws: int, kinds: int, all_kept: bool) -> Outcomes:
+def _outcomes(draws: int, kinds: int, all_kept: bool) -> Outcomes:
     if draws > _MOST:
         raise ValueError(f"{draws} responses a prompt: the chain holds up to {_MOST}; `simulate` holds any number.")
     counts = np.indices((draws + 1,) * kinds).reshape(kinds, -1).T
@@ -54,11 +59,10 @@ def outcomes(draws: int, kinds: int, all_kept: bool) -> Outcomes:
     return Outcomes(counts, starts, fractions[1:] if can_be_empty else fractions, can_be_empty)
 
 
-def chances(laws: np.ndarray, keep: np.ndarray, draws: int, all_kept: bool = False) -> np.ndarray:
+def chances(laws: np.ndarray, keep: np.ndarray, draws: int) -> np.ndarray:
     """Multinomial chances (o, n) of `outcomes`, from n laws (n, kinds); kind i is kept with chance ``keep[i]``."""
     kept = (laws * keep).T
-    rejected = np.zeros(len(laws)) if all_kept else np.maximum(1 - kept.sum(0), 0)
-    x, counts = np.vstack([kept, rejected]), outcomes(draws, laws.shape[1], all_kept).counts
+    x, counts = np.vstack([kept, np.maximum(1 - kept.sum(0), 0)]), outcomes(keep, draws).counts
     scale = max(1.0, draws / e)  # spreads n! over the powers: x^i / i! times scale^i neither over- nor underflows
     powers = np.ones((draws + 1, *x.shape))
     powers[0, 0] = prod(i / scale for i in range(1, draws + 1))
@@ -70,23 +74,22 @@ def chances(laws: np.ndarray, keep: np.ndarray, draws: int, all_kept: bool = Fal
     return chance
 
 
-def learnt(laws: np.ndarray, keep: np.ndarray, draws: int, all_kept: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def learnt(laws: np.ndarray, keep: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Chances (s, n) of each law that data from n laws (n, kinds) can amount to, and (n,) of no data."""
-    table = outcomes(draws, laws.shape[1], all_kept)
+    table = outcomes(keep, draws)
     sums = np.empty((len(table.starts), len(laws)))
     size = max(1, _BLOCK // len(table.counts))
     for start in range(0, len(laws), size):
         part = slice(start, start + size)
-        np.add.reduceat(chances(laws[part], keep, draws, all_kept), table.starts, out=sums[:, part])
+        np.add.reduceat(chances(laws[part], keep, draws), table.starts, out=sums[:, part])
     return (sums[1:], sums[0]) if table.can_be_empty else (sums, np.zeros(len(laws)))
 
 
 @lru_cache(maxsize=256)
-def states(k: int, m: int, kinds: int, all_labels: bool) -> tuple[np.ndarray, np.ndarray]:
+def _states(samples: Outcomes, labels: Outcomes) -> tuple[np.ndarray, np.ndarray]:
     """The laws (s, kinds) that data can amount to, those of samples first; and the place of each law of labels."""
-    samples, labels = outcomes(k, kinds, False).fractions, outcomes(m, kinds, all_labels).fractions
-    index = {row: i for i, row in enumerate(map(tuple, samples.tolist()))}
-    place = [index.setdefault(row, len(index)) for row in map(tuple, labels.tolist())]
+    index = {row: i for i, row in enumerate(map(tuple, samples.fractions.tolist()))}
+    place = [index.setdefault(row, len(index)) for row in map(tuple, labels.fractions.tolist())]
     fractions = np.array(list(index), float)
     return fractions / fractions.sum(1, keepdims=True), np.array(place, int)
 
@@ -94,9 +97,7 @@ def states(k: int, m: int, kinds: int, all_labels: bool) -> tuple[np.ndarray, np
 class Step(NamedTuple):
     """What a round does to n laws."""
 
-    reached: (
-        np.ndarray
-    )  # (s, n): chance of each state by samples; may leave out the last states, which are of labels alone
+    reached: np.ndarray  # (s, n): chance of each state by samples, without the last ones where only labels lead to them
     asks: np.ndarray  # (n,): chance that the class's labeler is asked
     keeps: np.ndarray  # (n,): chance that the law is kept, and nobody asked
 
@@ -108,8 +109,8 @@ class Round:
     k: int
     m: int  # 0 where labels have no weight
     keep: np.ndarray  # (kinds,): chance that the filter accepts a response of each kind
+    keep_labels: np.ndarray  # (kinds,): the same for labels
     labeler: np.ndarray | None  # (classes, kinds): law of a label; None: the prompt's own current law
-    filter_labels: bool
     eta: float
     alpha: float | None
     everyone: bool  # labels for every prompt; else for those without accepted samples
@@ -120,12 +121,8 @@ class Round:
         return self.keep.size
 
     @property
-    def states(self) -> np.ndarray:
-        return states(self.k, self.m, self.kinds, not self.filter_labels)[0]
-
-    @property
-    def keep_labels(self) -> np.ndarray:
-        return self.keep if self.filter_labels else np.ones(self.kinds)
+    def states(self) -> tuple[np.ndarray, np.ndarray]:
+        return _states(outcomes(self.keep, self.k), outcomes(self.keep_labels, self.m))
 
     def age(self, laws: np.ndarray, rounds: int | np.ndarray) -> np.ndarray:
         """Laws (n, kinds) after so many rounds of learner error, or after each of ``rounds`` (r,): (r, n, kinds). Mass
@@ -137,10 +134,9 @@ class Round:
 
     def labeled(self, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Chances (s, n) of each state after labels drawn from n laws, and (n,) of no label kept."""
-        place = states(self.k, self.m, self.kinds, not self.filter_labels)[1]
-        reached, nothing = learnt(laws, self.keep_labels, self.m, not self.filter_labels)
-        by_state = np.zeros((len(self.states), len(laws)))
-        by_state[place] = reached
+        values, place = self.states
+        by_state = np.zeros((len(values), len(laws)))
+        by_state[place], nothing = learnt(laws, self.keep_labels, self.m)
         return by_state, nothing
 
     def step(self, laws: np.ndarray) -> Step:
@@ -174,7 +170,8 @@ def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator
 
 def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
     """Two parts at each t: prompts that no data has reached yet; and the states by age, (ages x s, kinds)."""
-    s, classes = len(rnd.states), len(mass)
+    fractions, _ = rnd.states
+    s, classes = len(fractions), len(mass)
     label, nothing = np.zeros((classes, s)), np.zeros((classes, 1))  # the states that labels lead to, no label kept
     if rnd.labeler is not None:  # else `step` includes the labels
         label, none_kept = (x.T for x in rnd.labeled(rnd.labeler))
@@ -187,7 +184,7 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
 
     can_wait = nothing.any() or rnd.labeler is None or rnd.alpha == 1
     ages = max(rounds, 1) if rnd.eta > 0 and can_wait else 1
-    values = rnd.age(rnd.states, np.arange(1, ages + 1)).reshape(-1, rnd.kinds)
+    values = rnd.age(fractions, np.arange(1, ages + 1)).reshape(-1, rnd.kinds)
     of_states, of_untouched = rnd.step(values), rnd.steps(laws, rounds)
     untouched, mass = mass, np.zeros((classes, 0 if ages > 1 else s))
     for t in range(rounds + 1):
@@ -211,9 +208,9 @@ def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -
     together (``pooled``); with many prompts they settle at their expectations, and the chain is exact in that limit. With
     a prompt's own totals it is exact for any number of prompts.
     """
-    all_labels, m, alpha = not rnd.filter_labels, rnd.m, rnd.alpha
-    in_s = outcomes(rnd.k, rnd.kinds, False).counts[:, None, : rnd.kinds]
-    in_d = outcomes(m, rnd.kinds, all_labels).counts[None, :, : rnd.kinds]
+    m, alpha = rnd.m, rnd.alpha
+    in_s = outcomes(rnd.keep, rnd.k).counts[:, None, : rnd.kinds]
+    in_d = outcomes(rnd.keep_labels, m).counts[None, :, : rnd.kinds]
     n_s, n_d = in_s.sum(-1), in_d.sum(-1)
     for t in range(rounds + 1):
         yield [(laws, mass)]
@@ -235,7 +232,7 @@ def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -
         sampled = chances(laws, rnd.keep, rnd.k)
         reached, waiting = [], []
         for row, labeler in zip(mass, labelers, strict=True):
-            labeled = chances(labeler, rnd.keep_labels, m, all_labels)
+            labeled = chances(labeler, rnd.keep_labels, m)
             both = (sampled * row) @ labeled.T if rnd.labeler is None else np.outer(sampled @ row, labeled)
             reached.append(both[has_data])
             waiting.append(row * (sampled * (~has_data @ labeled)).sum(0))

@@ -70,7 +70,7 @@ class Dynamics(Parameters):
         """
         if self.policy != "hard":
             raise ValueError(f"losses are split for policy 'hard', not for {self.policy!r}.")
-        fresh, rows = self._round(np.zeros(1)).states[:, 0], []  # right shares of data that has just come
+        fresh, rows = self._round(np.zeros(1)).states[0][:, 0], []  # right shares of data that has just come
         run = list(self._run(p0, rounds))
         p = run[0][0][0][:, 0]
         for (now, untouched), (aged, reached) in run:
@@ -85,10 +85,8 @@ class Dynamics(Parameters):
         return monte_carlo.simulate(self, p0, rounds, n_seeds, seed, **options)
 
     def bound(self, eps: float, e0: float = 1.0) -> float:
-        """Rounds after which E[1 - p_t] <= eps, whatever the law of p_0 with E[1 - p_0] <= ``e0`` (inf: no such bound).
-
-        Derived for this model and policy "hard"; needs gamma_fp + gamma_fn <= 1. See `bounds.Bound` for the rate.
-        """
+        """Rounds after which E[1 - p_t] <= eps, whatever the law of p_0 with E[1 - p_0] <= ``e0`` (inf: no such bound); for
+        policy "hard" and gamma_fp + gamma_fn <= 1."""
         return self.bounds().rounds(eps, e0)
 
     def bounds(self) -> Bound:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -85,11 +86,9 @@ def by_policy(
     seed share their random numbers until the policies part, so differences are to be taken by seed.
     """
     p0, frames = np.asarray(p0, dtype=float), []
-    for policy in policies:
-        for budget in budgets:
-            labels = round(budget * len(p0))
-            curves = replace(d, policy=policy).simulate(p0, rounds, seeds, seed, budget=labels)
-            at = np.indices(curves.shape).reshape(2, -1)
-            cell = {"policy": policy, "budget": budget, "seed": at[0], "round": at[1], "accuracy": curves.ravel()}
-            frames.append(pd.DataFrame(cell))
+    for policy, budget in product(policies, budgets):
+        curves = replace(d, policy=policy).simulate(p0, rounds, seeds, seed, budget=round(budget * len(p0)))
+        at = np.indices(curves.shape).reshape(2, -1)
+        cell = {"policy": policy, "budget": budget, "seed": at[0], "round": at[1], "accuracy": curves.ravel()}
+        frames.append(pd.DataFrame(cell))
     return pd.concat(frames, ignore_index=True)

@@ -72,7 +72,9 @@ class _Run:
         p = p.astype(np.float32)
         means = [p.mean(dtype=float)]
         for _ in range(rounds):
-            p = self.learn(p, *self.samples(p))
+            right = p * np.float32(1 - self.d.gamma_fn)
+            samples = self.count(right, right + (1 - p) * np.float32(self.d.gamma_fp), self.d.k)
+            p = self.learn(p, *samples)
             means.append(p.mean(dtype=float))
         return np.array(means)
 
@@ -92,10 +94,6 @@ class _Run:
                 a[part] += np.less(u, below_right, out=yes).view(np.uint8)
                 n[part] += np.less(u, below_either, out=yes).view(np.uint8)
         return a, n
-
-    def samples(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        right = p * np.float32(1 - self.d.gamma_fn)
-        return self.count(right, right + (1 - p) * np.float32(self.d.gamma_fp), self.d.k)
 
     def ask(self, p: np.ndarray, accepted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Prompts (i,) that got labels, and the kept right and kept ones among each one's labels."""

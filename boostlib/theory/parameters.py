@@ -93,8 +93,8 @@ class Parameters:
                 f"policy {self.policy!r} shares a budget over prompts, which the chain can't hold; use simulate."
             )
         everyone, pooled = self.policy == "uniform", self.mixture == "pool"
-        m = 0 if self.alpha == 0 else self.m
-        return Round(self.k, m, keep, labeler, self.weak_data == "A", self.eta, self.alpha, everyone, pooled)
+        m, keep_labels = 0 if self.alpha == 0 else self.m, keep if self.weak_data == "A" else np.ones(keep.size)
+        return Round(self.k, m, keep, keep_labels, labeler, self.eta, self.alpha, everyone, pooled)
 
 
 def check_whole(least: int, **named: int) -> None:

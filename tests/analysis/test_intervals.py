@@ -116,7 +116,7 @@ def test_paired_finds_a_difference_in_nothing_five_times_in_a_hundred(n):
 
 def test_the_seeds_said_to_resolve_do_resolve():
     d = np.array([0.03, 0.00, 0.02, -0.01])
-    asked = intervals.paired(d, np.zeros(4), power=0.8).n_to_resolve
+    asked = intervals.paired(d, np.zeros(4)).n_to_resolve
     rng = np.random.default_rng(3)
     draws = rng.normal(d.mean(), d.std(ddof=1), (4000, asked))
     power = (scipy_stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()

@@ -415,3 +415,5 @@ def test_smaller_numbers_make_an_easier_arithmetic():
     assert all(1 <= int(t) <= 12 for p in task.problems for t in re.findall(r"\d+", p.prompt))
     with pytest.raises(ValueError, match="largest of arithmetic must be a whole number from 9 to 99, not 500"):
         load_task("arithmetic", "test", n=10, largest=500)
+    with pytest.raises(ValueError, match="arithmetic has 276 problems of 3 terms in validation"):
+        load_task("arithmetic", "validation", n=300, largest=9, levels=(3,))
