@@ -7,24 +7,8 @@ the same bytes for the same data.
 Not covered: where the tables come from (boosting, analysis).
 """
 
+# ruff: noqa: F401, I001 - what `bl.figures` offers, in few lines
 from boostlib.figures.drawing import curves, key_line, label_ends, percents, summarise
-from boostlib.figures.palette import (
-    ARM_COLOURS,
-    ARMS,
-    COLOURS,
-    PAGE,
-    PERCENT,
-    POLICY_COLOURS,
-    SPARE,
-    colours_of,
-    label_of,
-    lighter,
-    save,
-    style,
-)
+from boostlib.figures.palette import ARM_COLOURS, ARMS, COLOURS, PAGE, PERCENT, POLICY_COLOURS, SPARE
+from boostlib.figures.palette import colours_of, label_of, lighter, save, style
 from boostlib.figures.rounds import accuracy_by_level, by_round
-
-__all__ = [
-    "ARMS", "ARM_COLOURS", "COLOURS", "PAGE", "PERCENT", "POLICY_COLOURS", "SPARE", "accuracy_by_level", "by_round",
-    "colours_of", "curves", "key_line", "label_ends", "label_of", "lighter", "percents", "save", "style", "summarise",
-]  # fmt: skip

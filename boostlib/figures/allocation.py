@@ -14,20 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from boostlib.figures.drawing import (
-    curves,
-    dots,
-    hide_unused,
-    key_line,
-    label_ends,
-    legend,
-    name_rows,
-    note,
-    note_seeds,
-    percents,
-    summarise,
-    whole_numbers,
-)
+from boostlib.figures import drawing as draw
 from boostlib.figures.palette import PAGE, colours_of, label_of
 
 SERIES = {  # measures side by side in a forest, in this order: colour, marker
@@ -48,7 +35,7 @@ def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figu
     fig = Figure(figsize=(PAGE, 0.75 + 2.2 * len(gammas)), layout="constrained")
     panels = fig.subplots(len(gammas), len(betas), sharex=True, sharey=True, squeeze=False)
     colours = colours_of(table["policy"])
-    drawn = summarise(table, "accuracy", ["gamma", "beta", "policy", "budget"])
+    drawn = draw.summarise(table, "accuracy", ["gamma", "beta", "policy", "budget"])
     for row, gamma in zip(panels, gammas, strict=True):
         for ax, beta in zip(row, betas, strict=True):
             here = drawn[(drawn["gamma"] == gamma) & (drawn["beta"] == beta)]
@@ -66,10 +53,10 @@ def theory_grid(table: pd.DataFrame, without: pd.DataFrame, rounds: int) -> Figu
         ax.set(xscale="log", xlabel="labels a prompt and round")
         ax.set_xticks(budgets, labels=[f"{b:.2g}" for b in budgets])
         ax.minorticks_off()
-    percents(panels[0, 0].yaxis)
+    draw.percents(panels[0, 0].yaxis)
     fig.supylabel(f"accuracy after {rounds} rounds, % (dashed: no labels)", fontsize=8)
     names = {label_of(policy): colour for policy, colour in colours.items()}
-    key_line(fig, names, ncols=min(5, len(names)), dotted=["oracle"])
+    draw.key_line(fig, names, ncols=min(5, len(names)), dotted=["oracle"])
     return fig
 
 
@@ -82,22 +69,22 @@ def against_labels(table: pd.DataFrame, target: float | None = None, without: pd
         "test_accuracy": ("n_test", "test problems, greedy"),
         "train_accuracy": (None, "training prompts, one sample"),  # k samples a prompt: Wilson does not fit one seed
     }
-    note_seeds(fig, table)
+    draw.note_seeds(fig, table)
     axes: list[Axes] = [side.subplots() for side in sides]
     for ax, (metric, (n, title)) in zip(axes, measures.items(), strict=True):
         ax.set_title(title, loc="left")
         if target is not None and metric == "test_accuracy":
             ax.axhline(target, color="#777777", lw=0.8, ls=":")
-        last = curves(ax, table, metric, x="spent", n=n, ends=False).groupby("arm").tail(1).set_index("arm")
+        last = draw.curves(ax, table, metric, x="spent", n=n, ends=False).groupby("arm").tail(1).set_index("arm")
         ends = [(last["spent"][a], last["mean"][a], label_of(a), c) for a, c in colours_of(table["arm"]).items()]
         if without is not None and len(without):
             line = without.groupby("spent")[metric].mean()
             ax.plot(line.index, line, color="#777777", lw=1, ls=(0, (4, 3)))
             ends.append((line.index[-1], line.iloc[-1], "no labels", "#777777"))
         ax.set(xlabel="labels spent", ylabel="accuracy, %")
-        whole_numbers(ax.xaxis, 4)
-        percents(ax.yaxis, 7)
-        label_ends(ax, ends)
+        draw.whole_numbers(ax.xaxis, 4)
+        draw.percents(ax.yaxis, 7)
+        draw.label_ends(ax, ends)
     return fig
 
 
@@ -120,17 +107,15 @@ def who(shares: pd.DataFrame, words: str = "level") -> Figure:
         ratio = np.log2((share / expected).clip(1e-3))
         mesh = ax.imshow(ratio, cmap="PuOr_r", norm=norm, aspect="auto")
         for (y, x), value in np.ndenumerate(share.to_numpy()):
-            dark = abs(ratio.to_numpy()[y, x]) > 1.4
-            ax.text(
-                x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="white" if dark else "#222222"
-            )
+            ink = "white" if abs(ratio.to_numpy()[y, x]) > 1.4 else "#222222"
+            ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink)
         ax.set_title(label_of(arm), loc="left", color=colours_of(arms)[arm], fontsize=8, pad=2)
         ax.set_xticks(range(share.shape[1]), labels=share.columns)
         ax.set_yticks(range(len(groups)), labels=groups)
         ax.tick_params(length=0)
         ax.grid(False)
         ax.spines[:].set_visible(False)
-    hide_unused(panels, len(arms))
+    draw.hide_unused(panels, len(arms))
     fig.supxlabel("round (in print: % of the round's labels)", fontsize=8)
     fig.supylabel(words, fontsize=8)
     bar = fig.colorbar(mesh, ax=panels, pad=0.015, ticks=[-2, -1, 0, 1, 2], extend="both")
@@ -161,11 +146,11 @@ def forest(
         faces = [colour if yes else "white" for yes in resolved]
         ax.scatter(part["difference"], y, c=faces, edgecolors=colour, marker=marker, s=20, lw=1, zorder=3)
         ax.scatter([], [], color=colour, marker=marker, s=20, label=kind)
-    name_rows(ax, [fill(name, 34) for name in names], xlabel)
+    draw.name_rows(ax, [fill(name, 34) for name in names], xlabel)
     if len(present) > 1:
-        legend(fig, ncols=len(present), handletextpad=0.2)
+        draw.legend(fig, ncols=len(present), handletextpad=0.2)
     if notes:
-        note(fig, "; ".join(notes))
+        draw.note(fig, "; ".join(notes))
     return fig
 
 
@@ -177,7 +162,7 @@ def ranking(table: pd.DataFrame) -> Figure:
     for ax, measure in zip(np.atleast_1d(fig.subplots(1, len(measures))), measures, strict=True):
         part = table[table["measure"] == measure].sort_values("mean", ascending=False).reset_index(drop=True)
         for y, row in part.iterrows():
-            dots(ax, row["mean"], y, row["low"], row["high"], colours[row["arm"]])
+            draw.dots(ax, row["mean"], y, row["low"], row["high"], colours[row["arm"]])
             if pd.notna(row["best"]):
                 best, worst = f"{row['best']:.0f}", f"{row['worst']:.0f}"
                 beside = {
@@ -187,8 +172,8 @@ def ranking(table: pd.DataFrame) -> Figure:
                 }
                 text = best if best == worst else f"{best} to {worst}"
                 ax.annotate(text, (1, y), (4, 0), va="center", fontsize=7, color="#555555", **beside)
-        name_rows(ax, [label_of(arm) for arm in part["arm"]], f"{measure}, %")
-        percents(ax.xaxis, 5)
+        draw.name_rows(ax, [label_of(arm) for arm in part["arm"]], f"{measure}, %")
+        draw.percents(ax.xaxis, 5)
         ax.set_title("rank", loc="right", fontsize=7, color="#555555")
     return fig
 
@@ -202,13 +187,13 @@ def theory_and_runs(points: pd.DataFrame) -> Figure:
     for y, row in points.iterrows():
         colour = colours[row["policy"]]
         ax.plot([row["mean"], row["theory"]], [y, y], color="#cccccc", lw=0.8, zorder=1)
-        dots(ax, row["mean"], y, row["low"], row["high"], colour)
+        draw.dots(ax, row["mean"], y, row["low"], row["high"], colour)
         ax.plot(row["theory"], y, "D", color="white", markeredgecolor=colour, ms=4.5)
     ax.plot([], [], "D", color="white", markeredgecolor="#555555", label="theory")
     ax.plot([], [], "o", color="#555555", label="runs")
-    name_rows(ax, [label_of(p) for p in points["policy"]], "accuracy of one sample on the training prompts, %")
-    percents(ax.xaxis)
-    legend(fig, ncols=2, handletextpad=0.2)
+    draw.name_rows(ax, [label_of(p) for p in points["policy"]], "accuracy of one sample on the training prompts, %")
+    draw.percents(ax.xaxis)
+    draw.legend(fig, ncols=2, handletextpad=0.2)
     return fig
 
 
@@ -221,12 +206,11 @@ def by_filter_error(table: pd.DataFrame) -> Figure:
     panels = fig.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
     for ax, horizon in zip(panels, horizons, strict=True):
         ax.axhline(0, color="#333333", lw=0.8)
-        drawn = curves(
-            ax, table[table["round"] == horizon], "difference", x="gamma", by="k", ends=False, colours=colours
-        )
+        here = table[table["round"] == horizon]
+        drawn = draw.curves(ax, here, "difference", x="gamma", by="k", ends=False, colours=colours)
         ax.set(xlabel="filter error rate gamma", title=f"round {horizon}")
         if ax is panels[-1]:
             last = drawn.groupby("k").tail(1).set_index("k")
-            label_ends(ax, [(last["gamma"][k], last["mean"][k], f"k = {k}", c) for k, c in colours.items()])
+            draw.label_ends(ax, [(last["gamma"][k], last["mean"][k], f"k = {k}", c) for k, c in colours.items()])
     panels[0].set_ylabel("accuracy, hard less uniform")
     return fig

@@ -41,6 +41,7 @@ POLICY_COLOURS = {  # hard and uniform are the arms of those names
     "uniform_until_solved": ARM_COLOURS["labels_only"],
     "frontier": ARM_COLOURS["self_labeled"],
     "multiplicative_weights": "#8c4f1d",
+    "boost": "#8c4f1d",  # its name in older records
     "bandit": "#b8951a",
     "oracle": "#000000",
 }

@@ -29,12 +29,11 @@ MARKS = {  # colour and marker of a predictor's error
     "round_1": ("#0b3c9a", "x"),
     "round_0": ("#4eb0e2", "+"),
 }
-DATA_COLOURS = {"own samples": "#6f6f6f", "both": "#c8a2c8", "labels": "#e1550a", "none": "#0b3c9a"}
-DATA_WORDS = {
-    "own samples": "own accepted samples",
-    "both": "samples and a right label",
-    "labels": "failed, with a right label",
-    "none": "failed, without any data",
+DATA = {  # colour and words of what a prompt had to learn from
+    "own samples": ("#6f6f6f", "own accepted samples"),
+    "both": ("#c8a2c8", "samples and a right label"),
+    "labels": ("#e1550a", "failed, with a right label"),
+    "none": ("#0b3c9a", "failed, without any data"),
 }
 
 
@@ -132,15 +131,15 @@ def transfer(moved: pd.DataFrame, expected: Mapping[str, Mapping[str, float]]) -
     ax = fig.subplots()
     seen = summarise(moved, "after", ["arm", "data"])
     for row in seen.itertuples():
-        place = arms.index(row.arm) + 0.2 * (list(DATA_COLOURS).index(row.data) - 1.5)
-        ax.bar(place, row.mean, 0.18, color=DATA_COLOURS[row.data], linewidth=0)
+        place = arms.index(row.arm) + 0.2 * (list(DATA).index(row.data) - 1.5)
+        ax.bar(place, row.mean, 0.18, color=DATA[row.data][0], linewidth=0)
         ax.vlines(place, row.low, row.high, color="#333333", lw=0.9)
         ax.hlines(expected[row.arm][row.data], place - 0.1, place + 0.1, color="#000000", lw=1.4)
     ax.set_xticks(range(len(arms)), [label_of(arm) for arm in arms])
     ax.set(ylabel="right samples after round 0 (%)", ylim=(0, 1.04))
     percents(ax.yaxis)
     ax.tick_params(axis="x", length=0)
-    handles = [Patch(color=c, label=DATA_WORDS[name]) for name, c in DATA_COLOURS.items() if name in set(moved["data"])]
+    handles = [Patch(color=c, label=words) for name, (c, words) in DATA.items() if name in set(moved["data"])]
     handles.append(Line2D([], [], color="#000000", lw=1.4, label="tabular theory"))
     legend(fig, handles=handles, ncols=3)
     return fig
