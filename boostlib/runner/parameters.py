@@ -133,7 +133,7 @@ def _check_arms(notebook: Path, parameters: Mapping[str, Any], where: str) -> No
         loops |= arms_of(parameters["arms"]) if "arms" in parameters else {}
         for arm, settings in loops.items():
             settings_of(arm, settings, common)
-        if "arms" in parameters and parameters.get("baseline", loops and next(iter(loops))) not in loops:
+        if "arms" in parameters and parameters.get("baseline", next(iter(loops), None)) not in loops:
             raise ValueError(f"baseline = {parameters['baseline']!r} is none of the arms: {', '.join(loops)}")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{notebook.name}: {error} ({where})") from error

@@ -60,7 +60,9 @@ class Run:
         path = self.folder / "run.json"
         if not path.exists():
             return None
-        found = runs.read_json(path)
+        found = {}
+        with contextlib.suppress(ValueError):  # cut, or its seal broken
+            found = runs.read_json(path)
         known = {"identity": self.identity, "hash": runs.digest(self.identity)}
         if not isinstance(found, dict) or any(found.get(name) != value for name, value in known.items()):
             raise ValueError(f"{path} does not fit its folder: it was edited; delete that folder and start again")
