@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from boostlib.learners import Response
-from boostlib.learners.engine import Sample
+from boostlib.learners.drawing import Sample
 from boostlib.learners.lm import LMLearner
 
 CHILD = Path(__file__).with_name("vllm_child.py")
@@ -53,27 +53,12 @@ class VLLMLearner(LMLearner):
         self.python, self.engine_options = python, dict(vllm or {})
         self._child: subprocess.Popen | None = None
         self._log: IO[bytes] | None = None
-        self._sent = False  # whether the child has the weights as they are
 
-    def fine_tune(self, *args: Any, **options: Any) -> dict[str, float]:
-        self._sent = False
-        return super().fine_tune(*args, **options)
+    def _set(self, model) -> None:
+        super()._set(model)
+        self._sent = False  # the child's weights are older
 
-    def load(self, folder: Path | None) -> None:
-        self._sent = False
-        super().load(folder)
-
-    def _draw(
-        self,
-        ids: list[list[int]],
-        k: int,
-        keys: Sequence[tuple[int, ...]],
-        temperature: float,
-        max_new_tokens: int,
-        shared: list[int],
-        stop: Sequence[str],
-        progress: Callable[[int, int], None] | None,
-    ) -> list[list[Response]]:
+    def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
         request = {
             "engine": {
                 "dtype": str(self.dtype).removeprefix("torch."),
@@ -83,10 +68,11 @@ class VLLMLearner(LMLearner):
                 **self.engine_options,
             },
             "sampling": {
-                "temperature": temperature,
-                "max_tokens": max_new_tokens,
-                "stop": list(stop) or None,
-                "stop_token_ids": sorted(self._ends),
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": sampling.max_new_tokens,
+                "stop": list(sampling.stop) or None,
+                "stop_token_ids": sorted(self.tokens.ends),
             },
             "prompts": [shared + p for p in ids],
             "seeds": [[_seed(key, j) for j in range(k)] for key in keys],
@@ -101,7 +87,7 @@ class VLLMLearner(LMLearner):
         samples = [[Sample(i, j, *next(drawn)) for j in range(k)] for i in range(len(ids))]
         if progress is not None:
             progress(len(ids) * k, sum(len(s.tokens) for group in samples for s in group))
-        return [[self._response(sample, stop) for sample in group] for group in samples]
+        return [[self.tokens.response(sample, sampling.stop) for sample in group] for group in samples]
 
     def _answer(self, request: dict[str, Any]) -> list[tuple[list[int], bool]]:
         """(token ids, ended by itself) of every sample. Raises RuntimeError where the child fails, with its last errors."""

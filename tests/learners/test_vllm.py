@@ -12,7 +12,7 @@ import time
 import pytest
 
 from boostlib.learners import Example, Sampling, vllm
-from boostlib.learners.lm import load_learner
+from boostlib.learners.load import load_learner
 
 STAND_IN = '''
 """Notes what arrives, so that a test sees it; answers three tokens."""
@@ -81,7 +81,7 @@ def test_prompts_options_and_seeds_reach_the_child(notes):
     assert [r.finished for group in out for r in group] == [bool(s % 2) for s in seeds]
     assert {(r.text, r.tokens) for group in out for r in group} == {(learner.tokenizer.decode([5, 6]), 3)}
     assert sent[0][1] | {"seed": 0} == {
-        "temperature": 0.5, "max_tokens": 7, "stop": [";"], "stop_token_ids": [1], "seed": 0
+        "temperature": 0.5, "top_p": 1.0, "max_tokens": 7, "stop": [";"], "stop_token_ids": [1], "seed": 0
     }  # fmt: skip
     assert seen == [(6, 18)]
     assert learner.sample(prompts[::-1], 3, keys=keys[::-1], **options) == out[::-1], (
@@ -128,12 +128,12 @@ def test_an_interrupted_sampling_leaves_no_child_and_no_answer_behind(notes, mon
 
 
 @pytest.mark.parametrize(
-    "death", ["os.kill(os.getpid(), 9)", "sys.exit(3)", "os._exit(0)", "del learner; time.sleep(30)"]
+    "death", ["os.kill(os.getpid(), 9)", "sys.exit(3)", "del learner; time.sleep(30)"]
 )
 def test_the_child_ends_with_its_owner_however_that_ends(notes, tmp_path, death):
     script = f"""
 import os, sys, time
-from boostlib.learners.lm import load_learner
+from boostlib.learners.load import load_learner
 learner = load_learner("tiny", hidden=32, layers=2, heads=2, engine="vllm")
 learner.sample(["2+2="], 1, keys=[(0,)])
 {death}
