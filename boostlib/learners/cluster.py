@@ -123,7 +123,7 @@ class Sharded:
 
 def on_ray(name: str, *, ray: Mapping[str, Any], **options: Any) -> Sharded:
     """`load_learner(name, **options)` sharded: ``ray`` is {address, shards, cpus, gpus}, the learner_options of the notebooks."""
-    from boostlib.learners.lm import load_learner
+    from boostlib.learners.load import load_learner
 
     for key in ray:
         if key not in OPTIONS:

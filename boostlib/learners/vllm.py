@@ -53,15 +53,10 @@ class VLLMLearner(LMLearner):
         self.python, self.engine_options = python, dict(vllm or {})
         self._child: subprocess.Popen | None = None
         self._log: IO[bytes] | None = None
-        self._sent = False  # whether the child has the weights as they are
 
-    def fine_tune(self, *args: Any, **options: Any) -> dict[str, float]:
-        self._sent = False
-        return super().fine_tune(*args, **options)
-
-    def load(self, folder: Path | None) -> None:
-        self._sent = False
-        super().load(folder)
+    def _set(self, model) -> None:
+        super()._set(model)
+        self._sent = False  # the child's weights are older
 
     def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
         request = {
