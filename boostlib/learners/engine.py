@@ -295,7 +295,8 @@ class _Run:
 
     def _record(self, rows: slice, hidden: Tensor, k: int = 1) -> None:
         """Draw a token for each of the rows, k rows to a hidden state."""
-        logits = head(self.engine.model, hidden).float().repeat_interleave(k, 0)
+        logits = head(self.engine.model, hidden).float()
+        logits = logits if k == 1 else logits.repeat_interleave(k, 0)
         u = self.u[rows].gather(1, self.age[rows, None])[:, 0]
         self.token[rows] = draw(logits, u, self.sampling.temperature, self.sampling.top_p)
         for sample, token in zip(self.samples[rows], self.token[rows].tolist(), strict=True):
