@@ -181,7 +181,9 @@ def _probe() -> tuple[Level, str]:
         try:
             helper = Helper(candidate)
             tests = ("assert f() == [1]",)
-            status, _, detail, *_, verified = helper.check("def f(): return [1]", "", tests, reading.read("", tests), 10.0)
+            status, _, detail, *_, verified = helper.check(
+                "def f(): return [1]", "", tests, reading.read("", tests), 10.0
+            )
             if not verified:
                 raise Lost(f"a probe was answered with {status} {detail}")
         except (Refused, Lost) as e:

@@ -114,7 +114,9 @@ KINDS: dict[type, Kind] = {
 }  # fmt: skip
 _BY_NAME = {kind.name: kind for kind in KINDS.values()} | {"type": Kind("type", iter, lambda name: _NAMED[name])}
 _BY_TEXT = ("pathlib.PurePosixPath", "ipaddress.IPv4Address", "ipaddress.IPv6Address", "uuid.UUID")
-_NAMED = {name: v for name, v in vars(builtins).items() if isinstance(v, type) or name in ("Ellipsis", "NotImplemented")}
+_NAMED = {
+    name: v for name, v in vars(builtins).items() if isinstance(v, type) or name in ("Ellipsis", "NotImplemented")
+}
 _NAMES = {value: name for name, value in _NAMED.items()}
 
 

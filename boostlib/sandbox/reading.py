@@ -112,7 +112,12 @@ class _Asked:
     """Follows the program's results through one piece, by name, and says in ``why`` what is asked of them."""
 
     def __init__(self, piece: _Piece, functions: set[str], modules: set[str]):
-        self.program, self.modules, self.setup, self.nodes = functions - piece.defined, modules, piece.setup, piece.nodes
+        self.program, self.modules, self.setup, self.nodes = (
+            functions - piece.defined,
+            modules,
+            piece.setup,
+            piece.nodes,
+        )
         self.classes = set(filter(_CLASS.match, self.program))
         self.alone = len(functions) == 1
         self.own = {node.name for node in self.nodes if isinstance(node, ast.FunctionDef)}
@@ -125,7 +130,10 @@ class _Asked:
         for call in self.nodes:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
                 given = [*call.args, *(k.value for k in call.keywords)]
-                self.places |= {call.func, *(given if call.func.id in self.program | self.own | {"map", "filter"} else ())}
+                self.places |= {
+                    call.func,
+                    *(given if call.func.id in self.program | self.own | {"map", "filter"} else ()),
+                }
         asked = filter(None, map(self.asks, self.nodes))
         self.why = next(asked, "") or (f"{min(c)} is changed" if (c := piece.changed & self.program) else "")
 
@@ -172,13 +180,17 @@ class _Asked:
                 return f"a test uses {name}"
             case ast.Name(id=name) if name in self.program and node not in self.places:
                 return f"{name} of the program is not called"
-            case ast.Name(id=name) if name in self.modules and not any(getattr(n, "value", None) is node for n in self.nodes):
+            case ast.Name(id=name) if name in self.modules and not any(
+                getattr(n, "value", None) is node for n in self.nodes
+            ):
                 return f"{name} is used as a value"
             case ast.FunctionDef(name=name, decorator_list=decorators) if any(map(self.reach, decorators)):
                 return f"{name} is decorated by the program"
             case ast.Attribute():
                 return self.asks_attribute(node)
-            case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()) | ast.AugAssign(target=value) if self.reach(value):
+            case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()) | ast.AugAssign(target=value) if self.reach(
+                value
+            ):
                 return "a test changes what the program returned"
             case ast.Call(func=ast.Name(id=name)) if name in self.program:
                 return self.asks_call(node, name)
@@ -228,4 +240,8 @@ class _Asked:
                 return "a test asks for identity"
             if found[n] and found[n + 1]:
                 return "a test compares two results of the program"
-        return "a test compares what two functions gave together" if len(frozenset().union(*found) - self.classes) > 1 else ""
+        return (
+            "a test compares what two functions gave together"
+            if len(frozenset().union(*found) - self.classes) > 1
+            else ""
+        )

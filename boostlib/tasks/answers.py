@@ -8,6 +8,7 @@ Not covered: algebra, several answers, number words ("18 thousand" reads as 18, 
 from __future__ import annotations
 
 import re
+from collections import deque
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation
 
 _MINUS = "-\u2212\u2013\u2010\u2011\u2012\ufe63\uff0d"  # hyphen, minus sign, en dash and their kin
@@ -15,9 +16,7 @@ _CURRENCY = r"(?:\\?[$\u20ac\u00a3\u00a5\u20b9\u20a9])"
 # What may stand before each three digits: a comma (in TeX {,} or \,), an apostrophe, a narrow or no-break space, _.
 _GROUP = "(?:,|\\{,\\}|\\\\,|['\u2019_\u00a0\u2009\u202f])"
 # Digits are ASCII; one number has one kind of separator; 40 digits are more than any answer has.
-_NUMBER = (
-    rf"(?:[0-9]{{1,3}}(?P<group>{_GROUP})[0-9]{{3}}(?:(?P=group)[0-9]{{3}}){{0,11}}|[0-9]{{1,40}})(?:\.[0-9]{{0,40}})?|\.[0-9]{{1,40}}"
-)
+_NUMBER = rf"(?:[0-9]{{1,3}}(?P<group>{_GROUP})[0-9]{{3}}(?:(?P=group)[0-9]{{3}}){{0,11}}|[0-9]{{1,40}})(?:\.[0-9]{{0,40}})?|\.[0-9]{{1,40}}"
 _OTHER = "\u00b2\u00b3\u00b9\u00bc-\u00be\u0660-\u0669\u2070-\u2089\u2150-\u215e\u2189\uff10-\uff19"  # digits and fractions that are not
 # What would make the number only a part of something else: more digits, a power, a time, a product, a sum, a list.
 _PART = (
@@ -71,10 +70,8 @@ def extract_answer(text: str) -> Decimal | None:
 
 def last_number(text: str) -> Decimal | None:
     """The last number anywhere in the text, or None, also where what comes last is no number that can be read."""
-    match = None
-    for match in _ANY_NUMBER.finditer(text):
-        pass
-    if match is None or not _WHOLE.fullmatch(match["number"]):
+    last = deque(_ANY_NUMBER.finditer(text), maxlen=1)
+    if not last or not _WHOLE.fullmatch((match := last[0])["number"]):
         return None
     value = Decimal(_DIGITS.sub("", match["number"]))
     return value.copy_negate() if match["sign"] else value

@@ -30,7 +30,9 @@ _THOUGHT = re.compile(r"<think>.*?</think>|\A.*?</think>", re.S)
 _TAGGED = re.compile(r"\[(?:BEGIN|PYTHON)\][ \t]*\n?(.*?)(?:\[DONE\]|\[/PYTHON\]|\Z)", re.S)
 _END = re.compile(r"\[DONE\]|\[/PYTHON\]")
 _FENCE = re.compile(r"[ \t]*(?:```+|~~~+)")
-_ON_ONE_LINE = re.compile(r"^([ \t]*(?:```+|~~~+)(?:python|py)?)[ \t]+(?=\S+[ (])|(?<=\S)[ \t]*(?=(?:```+|~~~+)[ \t]*$)", re.M)
+_ON_ONE_LINE = re.compile(
+    r"^([ \t]*(?:```+|~~~+)(?:python|py)?)[ \t]+(?=\S+[ (])|(?<=\S)[ \t]*(?=(?:```+|~~~+)[ \t]*$)", re.M
+)
 _CODE = re.compile(
     r"(?:def|class|async def) \w|import \w|from [\w.]+ import |@\w|#|[\w.\[\]]+(?:, *\w+)* *(?::[^=]+)?[-+*]?=[^=]"
     r"|(?:if|for|while|try|with)\b.*:|[rbuf]*(?:\"{3}|'{3})|\w+\(.*\)$"
@@ -132,7 +134,9 @@ class Programs(Task):
     allow: str = "kernel"
     unverified: str = "fail"
 
-    def _check(self, items: Iterable[tuple], workers: int = 1, progress: Callable | None = None) -> list[sandbox.Verdict]:
+    def _check(
+        self, items: Iterable[tuple], workers: int = 1, progress: Callable | None = None
+    ) -> list[sandbox.Verdict]:
         return sandbox.check_many(items, workers, progress, allow=self.allow, unverified=self.unverified)
 
     def verdicts(

@@ -76,9 +76,7 @@ def test_a_program_that_tells_the_two_runs_apart_is_not_verified():
 
 
 def test_arguments_changed_in_place_come_back_as_python_has_them():
-    program = (
-        "def f(a, b=None, *, c=None):\n    a.append(b)\n    if b is not None: b.append(a)\n    if c: c['k'][0].clear()\n    return a"
-    )
+    program = "def f(a, b=None, *, c=None):\n    a.append(b)\n    if b is not None: b.append(a)\n    if c: c['k'][0].clear()\n    return a"
     tests = [
         "x, y = [1], [2]\nz = f(x, y)\nassert x[1][0] == 2 and y[1][0] == 1 and len(z) == 2",
         "d = {'k': ([7], 1)}\nf([], c=d)\nassert d == {'k': ([], 1)}",
@@ -95,7 +93,9 @@ def test_a_judge_is_new_for_each_check():
     assert sandbox.check(WRONG, ["import math\nassert math.isclose(f(2), 4)"]).status == "fail"
     setup = "import decimal\ndecimal.getcontext().prec = 2"
     assert sandbox.check(RIGHT, TESTS, setup).status == "pass"
-    assert sandbox.check(RIGHT, ["import decimal\nassert decimal.getcontext().prec == 28 and f(1) == 1"]).status == "pass"
+    assert (
+        sandbox.check(RIGHT, ["import decimal\nassert decimal.getcontext().prec == 28 and f(1) == 1"]).status == "pass"
+    )
 
 
 def test_annotations_are_read_as_a_fresh_python_reads_them():
@@ -106,7 +106,13 @@ def test_annotations_are_read_as_a_fresh_python_reads_them():
 @pytest.mark.parametrize("flags, environment", [(["-O"], {}), (["-OO"], {}), ([], {"PYTHONOPTIMIZE": "1"})])
 def test_asserts_count_whatever_flags_python_has(flags, environment):
     code = "from boostlib import sandbox; print([sandbox.check(f'def f(x): return {i}', ['assert f(2) == 4']).status for i in (4, 5)])"
-    out = subprocess.run([sys.executable, *flags, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, *flags, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == "['pass', 'fail']"
 
 
@@ -183,7 +189,16 @@ def copy():
 def test_an_ordinary_user_gets_level_kernel(copy):
     python = _python_for_all()
     environment = {"PYTHONPATH": str(copy)}
-    run = subprocess.run([python, "-B", "-c", PROBE], cwd=copy, env=environment, user=4321, group=4321, extra_groups=[], capture_output=True, text=True)
+    run = subprocess.run(
+        [python, "-B", "-c", PROBE],
+        cwd=copy,
+        env=environment,
+        user=4321,
+        group=4321,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+    )
     assert json.loads(run.stdout)[::2] == ["kernel", "pass"] and "MiB" in run.stdout, run
 
 
@@ -191,7 +206,13 @@ def test_root_of_a_user_namespace_without_nobody_gets_level_kernel(copy):
     unshare = shutil.which("unshare")
     if not unshare:
         pytest.skip("no unshare")
-    run = subprocess.run([unshare, "-Ur", sys.executable, "-B", "-c", PROBE], cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True)
+    run = subprocess.run(
+        [unshare, "-Ur", sys.executable, "-B", "-c", PROBE],
+        cwd=copy,
+        env={"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+    )
     assert json.loads(run.stdout)[::2] == ["kernel", "pass"], run
 
 
@@ -199,9 +220,14 @@ def test_low_limits_are_named_and_leave_nothing(copy):
     before = set(os.listdir("/tmp"))
     code = "from boostlib import sandbox\ntry: print(sandbox.check('x = 1', []))\nexcept sandbox.Unavailable as e: print(e)"
     for limit in ("-v 60000", "-v 30000"):
-        command = ["/bin/sh", "-c", f"ulimit {limit}; exec {sys.executable} -c \"{code}\""]
+        command = ["/bin/sh", "-c", f'ulimit {limit}; exec {sys.executable} -c "{code}"']
         out = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(copy)})
-        assert "ulimit -v" in out.stdout or "Verdict(status='pass'" in out.stdout or "MemoryError" in out.stderr + out.stdout or out.returncode, out
+        assert (
+            "ulimit -v" in out.stdout
+            or "Verdict(status='pass'" in out.stdout
+            or "MemoryError" in out.stderr + out.stdout
+            or out.returncode
+        ), out
         assert "max_user_namespaces" not in out.stdout
     assert not [f for f in set(os.listdir("/tmp")) - before if f.startswith("boostlib-")]
 
@@ -217,14 +243,20 @@ def test_a_python_below_tmp_or_a_closed_home_keeps_its_library(copy, place):
     try:
         (home / "bin").mkdir(parents=True)
         shutil.copy2(os.path.realpath(sys.executable), home / "bin" / "python3")
-        shutil.copytree(library, home / "lib" / version, ignore=shutil.ignore_patterns("site-packages", "test", "idlelib", "__pycache__", "*.a", "config-*"))
+        shutil.copytree(
+            library,
+            home / "lib" / version,
+            ignore=shutil.ignore_patterns("site-packages", "test", "idlelib", "__pycache__", "*.a", "config-*"),
+        )
         shared = [p for p in library.parent.glob("libpython*.so*")]
         for path in shared:
             shutil.copy2(path, home / "lib" / path.name, follow_symlinks=False)
         program = "import colorsys, wave, sndhdr\ndef f(): return [colorsys.rgb_to_hsv(0, 0, 0)[0], wave.__name__]"
         code = f"import os, sys; assert os.__file__.startswith({str(home)!r})\nfrom boostlib import sandbox as s\nfrom boostlib.sandbox.pool import Helper\nfrom boostlib.sandbox.reading import read\ntests = ['assert f() == [0.0, \"wave\"]']\nprint([Helper(l).check({program!r}, '', tests, read('', tuple(tests)), 20.0)[:3] for l in ('kernel', 'process')])"
         environment = {"PYTHONPATH": str(copy), "LD_LIBRARY_PATH": str(home / "lib")}
-        out = subprocess.run([home / "bin" / "python3", "-B", "-c", code], capture_output=True, text=True, env=environment)
+        out = subprocess.run(
+            [home / "bin" / "python3", "-B", "-c", code], capture_output=True, text=True, env=environment
+        )
         assert out.stdout.strip() == "[('pass', '', ''), ('pass', '', '')]", out
     finally:
         shutil.rmtree(home)

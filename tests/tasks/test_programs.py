@@ -94,7 +94,9 @@ def test_what_is_no_python_stays_as_it_is_for_its_error():
     assert extract_code("```python\ndef f(x) return x\n```", ["f"]) == "def f(x) return x\n"
 
 
-@pytest.mark.parametrize("answer", ["```\n" * 3000, "def f():\n" * 3000, "(" * 30_000, "x = 1\n" * 3000 + "(", "[BEGIN]" * 3000])
+@pytest.mark.parametrize(
+    "answer", ["```\n" * 3000, "def f():\n" * 3000, "(" * 30_000, "x = 1\n" * 3000 + "(", "[BEGIN]" * 3000]
+)
 def test_a_hostile_answer_costs_little(answer):
     import time
 
