@@ -5,7 +5,7 @@ disables a few functions, runs program and asserts in one namespace and appends 
 list (our own equivalent; it isolates nothing, and accepts forged verdicts). "fresh interpreter" starts Python
 anew per check and takes exit code 0 for a pass, as nanochat does; it too isolates nothing.
 
-Not covered: many cores; safety (tests/test_attacks.py).
+Not covered: many cores; safety (tests/sandbox/test_attacks.py).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def words(text, n):
     found = re.findall(r"[a-z]+", text.lower())
     return sorted({w for w in found if len(w) >= n})
 """
+WRONG = PROGRAM.replace("sorted", "list")[:-1] + "[:1]\n"
 TESTS = (
     "assert words('The quick brown fox', 4) == ['brown', 'quick']",
     "assert words('a A aa', 1) == ['a', 'aa']",
@@ -45,13 +46,14 @@ def run(checks: int = 40, repeats: int = 5, cores: int = 1) -> dict:
     sandbox.POOL.close()
     try:
         print(f"sandbox level: {sandbox.level()}; {cores} core(s)")
-        seconds: list[float] = []
+        seconds: dict[str, list[float]] = {"pass": [], "fail": []}
 
-        def ours() -> int:
+        def ours(status: str = "pass", program: str = PROGRAM) -> int:
             for _ in range(checks):
                 start = time.perf_counter()
-                assert sandbox.check(PROGRAM, TESTS).status == "pass"
-                seconds.append(time.perf_counter() - start)
+                verdict = sandbox.check(program, TESTS)
+                seconds[status].append(time.perf_counter() - start)
+                assert verdict.status == status and verdict.verified == (status == "pass")
             return checks
 
         def others(check) -> int:  # noqa: ANN001
@@ -60,10 +62,11 @@ def run(checks: int = 40, repeats: int = 5, cores: int = 1) -> dict:
             return checks // 4
 
         ours()  # warm
-        seconds.clear()
+        seconds["pass"].clear()
         rates = interleave(
             {
                 "ours": ours,
+                "ours, wrong program": lambda: ours("fail", WRONG),
                 "manager + fork": lambda: others(_manager_and_fork),
                 "fresh interpreter": lambda: others(_fresh_interpreter),
             },
@@ -73,10 +76,11 @@ def run(checks: int = 40, repeats: int = 5, cores: int = 1) -> dict:
         sandbox.POOL.close()
         os.sched_setaffinity(0, allowed)
     row = report("Checking a program with three asserts", "checks", rates, baseline="manager + fork")
-    median = 1e3 * statistics.median(seconds)
-    tail = 1e3 * statistics.quantiles(seconds, n=20)[-1]
-    print(f"  ours: median {median:.2f} ms a check, 95th percentile {tail:.2f} ms")
-    result = {"sandbox": row, "ratios": row["ratio"], "median_ms": median, "p95_ms": tail, "level": sandbox.level()}
+    result = {"sandbox": row, "ratios": row["ratio"], "level": sandbox.level()}
+    for status, taken in seconds.items():
+        median, tail = 1e3 * statistics.median(taken), 1e3 * statistics.quantiles(taken, n=20)[-1]
+        print(f"  ours, {status}: median {median:.2f} ms a check, 95th percentile {tail:.2f} ms")
+        result |= {f"{status}_median_ms": median, f"{status}_p95_ms": tail}
     last_line(**result)
     return result
 

@@ -180,7 +180,12 @@ def _probe() -> tuple[Level, str]:
     for candidate in LEVELS:
         try:
             helper = Helper(candidate)
-            helper.check("x = 1", "", ["assert x == 1"], {"why": "a probe"}, 10.0)
+            tests = ("assert f() == [1]",)
+            status, _, detail, *_, verified = helper.check(
+                "def f(): return [1]", "", tests, reading.read("", tests), 10.0
+            )
+            if not verified:
+                raise Lost(f"a probe was answered with {status} {detail}")
         except (Refused, Lost) as e:
             why = why or _missing(*e.args, 0)
             continue

@@ -1,9 +1,8 @@
 """The system calls a program may make: a list of what is allowed, as seccomp filters (man 2 seccomp, BPF).
 
-Everything else fails: with ENOSYS for calls newer than 423, so that libc falls back to older ones, else with
-EPERM. Not allowed for what they did outside the namespaces or could: leases, locks of files, signals on files
-(fcntl by command), System V and POSIX objects (shmget, mq_open), memfd_create, inotify, fanotify, AIO, io_uring,
-other families of sockets, keys, bpf, ptrace, exec, ids, mounts, statmount.
+All else fails: calls newer than 423 with ENOSYS, so that libc falls back to older ones, others with EPERM. Not in the
+list, as they reach beyond a check or could: leases, locks and signals of files, System V and POSIX objects, memfd,
+inotify, AIO, io_uring, other families of sockets, keys, bpf, ptrace, exec, ids, mounts, statmount.
 
 Not covered: when a filter is applied (kernel, helper).
 """
@@ -15,63 +14,56 @@ import struct
 
 # name:x86_64[:aarch64]
 _ALLOWED = """
-    read:0:63 write:1:64 open:2 close:3:57 stat:4 fstat:5:80 lstat:6 poll:7 lseek:8:62 mmap:9:222 mprotect:10:226
-    munmap:11:215 brk:12:214 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139 pread64:17:67
-    pwrite64:18:68 readv:19:65 writev:20:66 access:21 pipe:22 select:23 sched_yield:24:124 mremap:25:216
-    msync:26:227 mincore:27:232 madvise:28:233 dup:32:23 dup2:33 pause:34 nanosleep:35:101 getitimer:36:102 alarm:37
-    setitimer:38:103 getpid:39:172 sendfile:40:71 connect:42:203 accept:43:202 sendto:44:206 recvfrom:45:207
-    sendmsg:46:211 recvmsg:47:212 shutdown:48:210 bind:49:200 listen:50:201 getsockname:51:204 getpeername:52:205
-    setsockopt:54:208 getsockopt:55:209 fork:57 vfork:58 exit:60:93 wait4:61:260 kill:62:129 fsync:74:82
-    fdatasync:75:83 truncate:76:45 ftruncate:77:46 getdents:78 getcwd:79:17 chdir:80:49 fchdir:81:50 rename:82
-    mkdir:83 rmdir:84 creat:85 link:86 unlink:87 symlink:88 readlink:89 chmod:90 fchmod:91:52 umask:95:166
-    gettimeofday:96:169 getrlimit:97:163 getrusage:98:165 sysinfo:99:179 times:100:153 getuid:102:174 getgid:104:176
-    geteuid:107:175 getegid:108:177 setpgid:109:154 getppid:110:173 getpgrp:111 setsid:112:157 getgroups:115:158
-    getresuid:118:148 getresgid:120:150 getpgid:121:155 getsid:124:156 capget:125:90 rt_sigpending:127:136
-    rt_sigtimedwait:128:137 rt_sigqueueinfo:129:138 rt_sigsuspend:130:133 sigaltstack:131:132 utime:132
-    statfs:137:43 fstatfs:138:44 getpriority:140:141 setpriority:141:140 sched_getparam:143:121
-    sched_getscheduler:145:120 sched_get_priority_max:146:125 sched_get_priority_min:147:126 prctl:157:167
-    arch_prctl:158 setrlimit:160:164 gettid:186:178 getxattr:191:8 lgetxattr:192:9 fgetxattr:193:10 listxattr:194:11
-    llistxattr:195:12 flistxattr:196:13 setxattr:188:5 lsetxattr:189:6 fsetxattr:190:7 tkill:200:130 time:201
-    futex:202:98 sched_setaffinity:203:122 sched_getaffinity:204:123 epoll_create:213 getdents64:217:61
-    set_tid_address:218:96 restart_syscall:219:128 fadvise64:221:223 timer_create:222:107 timer_settime:223:110
-    timer_gettime:224:108 timer_getoverrun:225:109 timer_delete:226:111 clock_gettime:228:113 clock_getres:229:114
-    clock_nanosleep:230:115 exit_group:231:94 epoll_wait:232 epoll_ctl:233:21 tgkill:234:131 utimes:235
-    waitid:247:95 openat:257:56 mkdirat:258:34 futimesat:261 newfstatat:262:79 unlinkat:263:35 renameat:264:38
-    linkat:265:37 symlinkat:266:36 readlinkat:267:78 fchmodat:268:53 faccessat:269:48 pselect6:270:72 ppoll:271:73
-    set_robust_list:273:99 get_robust_list:274:100 splice:275:76 tee:276:77 utimensat:280:88 epoll_pwait:281:22
-    signalfd:282 timerfd_create:283:85 eventfd:284 fallocate:285:47 timerfd_settime:286:86 timerfd_gettime:287:87
-    accept4:288:242 signalfd4:289:74 eventfd2:290:19 epoll_create1:291:20 dup3:292:24 pipe2:293:59 preadv:295:69
-    pwritev:296:70 prlimit64:302:261 recvmmsg:299:243 sendmmsg:307:269 getcpu:309:168 renameat2:316:276
-    getrandom:318:278 membarrier:324:283 copy_file_range:326:285 preadv2:327:286 pwritev2:328:287 statx:332:291
-    rseq:334:293 close_range:436:436 landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446 faccessat2:439:439 uname:63:160
+read:0:63 write:1:64 open:2 close:3:57 stat:4 fstat:5:80 lstat:6 poll:7 lseek:8:62 mmap:9:222 mprotect:10:226
+munmap:11:215 brk:12:214 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139 pread64:17:67 pwrite64:18:68
+readv:19:65 writev:20:66 access:21 pipe:22 select:23 sched_yield:24:124 mremap:25:216 msync:26:227 madvise:28:233
+dup:32:23 dup2:33 pause:34 nanosleep:35:101 getitimer:36:102 alarm:37 setitimer:38:103 getpid:39:172 sendfile:40:71
+connect:42:203 accept:43:202 sendto:44:206 recvfrom:45:207 sendmsg:46:211 recvmsg:47:212 shutdown:48:210 bind:49:200
+listen:50:201 getsockname:51:204 getpeername:52:205 setsockopt:54:208 getsockopt:55:209 fork:57 exit:60:93 wait4:61:260
+kill:62:129 fsync:74:82 fdatasync:75:83 truncate:76:45 ftruncate:77:46 getcwd:79:17 chdir:80:49 fchdir:81:50 rename:82
+mkdir:83 rmdir:84 link:86 unlink:87 symlink:88 readlink:89 chmod:90 fchmod:91:52 umask:95:166 gettimeofday:96:169
+getrlimit:97:163 getrusage:98:165 sysinfo:99:179 times:100:153 getuid:102:174 getgid:104:176 geteuid:107:175
+getegid:108:177 setpgid:109:154 getppid:110:173 getpgrp:111 setsid:112:157 getgroups:115:158 getresuid:118:148
+getresgid:120:150 getpgid:121:155 getsid:124:156 rt_sigtimedwait:128:137 rt_sigqueueinfo:129:138 rt_sigsuspend:130:133
+sigaltstack:131:132 statfs:137:43 fstatfs:138:44 getpriority:140:141 setpriority:141:140 sched_getscheduler:145:120
+sched_get_priority_max:146:125 sched_get_priority_min:147:126 prctl:157:167 arch_prctl:158 setrlimit:160:164
+gettid:186:178 getxattr:191:8 lgetxattr:192:9 fgetxattr:193:10 listxattr:194:11 llistxattr:195:12 flistxattr:196:13
+setxattr:188:5 lsetxattr:189:6 fsetxattr:190:7 tkill:200:130 time:201 futex:202:98 sched_setaffinity:203:122
+sched_getaffinity:204:123 getdents64:217:61 set_tid_address:218:96 timer_create:222:107 timer_settime:223:110
+timer_gettime:224:108 timer_delete:226:111 clock_gettime:228:113 clock_getres:229:114 clock_nanosleep:230:115
+exit_group:231:94 epoll_wait:232 epoll_ctl:233:21 tgkill:234:131 waitid:247:95 openat:257:56 mkdirat:258:34
+newfstatat:262:79 unlinkat:263:35 renameat:264:38 linkat:265:37 symlinkat:266:36 readlinkat:267:78 fchmodat:268:53
+faccessat:269:48 pselect6:270:72 ppoll:271:73 set_robust_list:273:99 splice:275:76 utimensat:280:88 epoll_pwait:281:22
+timerfd_create:283:85 fallocate:285:47 timerfd_settime:286:86 timerfd_gettime:287:87 accept4:288:242 signalfd4:289:74
+eventfd2:290:19 epoll_create1:291:20 dup3:292:24 pipe2:293:59 prlimit64:302:261 renameat2:316:276 getrandom:318:278
+membarrier:324:283 copy_file_range:326:285 statx:332:291 rseq:334:293 close_range:436:436
+landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446 faccessat2:439:439
+uname:63:160
 """
 _TABLE = {name: tuple(map(int, numbers)) for name, *numbers in (word.split(":") for word in _ALLOWED.split())}
 CLONE, _CLONE3, _SOCKET, _SOCKETPAIR, _FCNTL, _IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25), (16, 29)
-_SETUP = ((165, 40), (126, 91))  # mount, capset: what the helper's children need before the second filter, for a check
+_SETUP = [(165, 40), (126, 91)]  # mount, capset: what the helper's children need before the second filter, for a check
 # Where no PID namespace hides other processes a candidate signals none, and names no socket.
-_OUTSIDE = "kill tkill tgkill rt_sigqueueinfo prlimit64 connect bind".split()
+_OUTSIDE = [_TABLE[name] for name in "kill tkill tgkill rt_sigqueueinfo prlimit64 connect bind".split()]
 _COMMANDS = (0, 1, 2, 3, 4, 1030, 1032)  # fcntl: copies, flags, size of a pipe
 _REQUESTS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # ioctl: is it a terminal, bytes to read, flags
-_NAMESPACES = 0x7E020000
 _LOAD, _EQUAL, _FROM, _ANY, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
-_ARGUMENT = (16, 24)  # where the first and the second stand
 
 
 def _tree(steps: list[tuple[int, int]]) -> list:
     """(first number, answer), ascending: a search by halves, as the kernel tries each number when a filter is set."""
     if len(steps) == 1:
         return [(_ANSWER, 0, 0, steps[0][1])]
-    middle = len(steps) // 2
-    low, high = _tree(steps[:middle]), _tree(steps[middle:])
-    return [(_FROM, len(low), 0, steps[middle][0]), *low, *high]
+    low, high = _tree(steps[: len(steps) // 2]), _tree(steps[len(steps) // 2 :])
+    return [(_FROM, len(low), 0, steps[len(steps) // 2][0]), *low, *high]
 
 
-def _only(call: tuple[int, int], column: int, argument: int, values: tuple[int, ...]) -> list:
+def _only(number: int, argument: int, values: tuple[int, ...]) -> list:
     """A call that is allowed where an argument is one of ``values``."""
     tests = [(_EQUAL, len(values) - n, 0, value) for n, value in enumerate(values)]
-    rest = [(_LOAD, 0, 0, _ARGUMENT[argument]), *tests, (_ANSWER, 0, 0, _EPERM), (_ANSWER, 0, 0, _ALLOW)]
-    return [(_EQUAL, 0, len(rest), call[column]), *rest]
+    rest = [(_LOAD, 0, 0, 16 + 8 * argument), *tests, (_ANSWER, 0, 0, _EPERM), (_ANSWER, 0, 0, _ALLOW)]
+    return [(_EQUAL, 0, len(rest), number), *rest]
 
 
 def _program(column: int, lines: list) -> bytes:
@@ -83,35 +75,25 @@ def _program(column: int, lines: list) -> bytes:
 
 def _allowing(column: int) -> bytes:
     numbers = {call[column] for call in (*_TABLE.values(), CLONE, *_SETUP) if len(call) > column}
-    steps: list[tuple[int, int]] = []
-    for number in range(512):
-        answer = _ALLOW if number in numbers else _EPERM if number < 424 else _ENOSYS
-        if not steps or steps[-1][1] != answer:
-            steps.append((number, answer))
+    answers = [_ALLOW if n in numbers else _EPERM if n < 424 else _ENOSYS for n in range(512)]
+    steps = [(n, answer) for n, answer in enumerate(answers) if n == 0 or answer != answers[n - 1]]
     lines = [(_EQUAL, 0, 1, _CLONE3[column]), (_ANSWER, 0, 0, _ENOSYS)]  # libc then uses clone, whose flags can be seen
-    lines += _only(_SOCKET, column, 0, (1,)) + _only(_SOCKETPAIR, column, 0, (1,))
-    lines += _only(_FCNTL, column, 1, _COMMANDS) + _only(_IOCTL, column, 1, _REQUESTS)
+    for call, argument, values in ((_SOCKET, 0, (1,)), (_SOCKETPAIR, 0, (1,)), (_FCNTL, 1, _COMMANDS), (_IOCTL, 1, _REQUESTS)):  # fmt: skip
+        lines += _only(call[column], argument, values)
     return _program(column, lines + _tree(steps))
 
 
-def _refusing(column: int, calls: list[tuple[int, ...]]) -> bytes:
+def refusing(column: int, calls: list[tuple[int, ...]]) -> bytes:
     """No more namespaces, and none of ``calls``."""
     lines = [line for call in calls for line in ((_EQUAL, 0, 1, call[column]), (_ANSWER, 0, 0, _EPERM))]
-    lines += [(_EQUAL, 0, 3, CLONE[column]), (_LOAD, 0, 0, 16), (_ANY, 0, 1, _NAMESPACES), (_ANSWER, 0, 0, _EPERM)]
+    lines += [(_EQUAL, 0, 3, CLONE[column]), (_LOAD, 0, 0, 16), (_ANY, 0, 1, 0x7E020000), (_ANSWER, 0, 0, _EPERM)]
     return _program(column, [*lines, (_ANSWER, 0, 0, _ALLOW)])
 
 
-def _filters() -> dict[str, bytes]:
-    """Two, because one that tells many calls apart takes long to set: the helper's, which its children inherit, and a
-    check's own, when it has its namespaces. "process" is that of a check without namespaces."""
-    if platform.machine() not in ("x86_64", "aarch64"):
-        return {"helper": b"", "check": b"", "process": b""}
-    column = ("x86_64", "aarch64").index(platform.machine())
-    return {
-        "helper": _allowing(column),
-        "check": _refusing(column, [*_SETUP]),
-        "process": _refusing(column, [*_SETUP, *(_TABLE[name] for name in _OUTSIDE)]),
-    }
-
-
-FILTERS = _filters()
+# Two for a check, because one that tells many calls apart takes long to set: the helper's, which its children inherit,
+# and a check's own, when it has its namespaces; "process" where there are none.
+FILTERS = dict.fromkeys(("helper", "check", "process"), b"")
+if platform.machine() in ("x86_64", "aarch64"):
+    _COLUMN = ("x86_64", "aarch64").index(platform.machine())
+    FILTERS["helper"] = _allowing(_COLUMN)
+    FILTERS["check"], FILTERS["process"] = refusing(_COLUMN, _SETUP), refusing(_COLUMN, _SETUP + _OUTSIDE)

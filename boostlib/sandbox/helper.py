@@ -64,8 +64,9 @@ class Helper:
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         if level == "process":
             kernel.drop_rights()
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-            if not all(os.access(path, os.X_OK) for path in library):  # below a home that is closed to nobody
+            if all(os.access(path, os.X_OK) for path in library):
+                kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+            else:  # below a home that is closed to nobody: by way of the descriptors
                 for path, fd in zip(library, self.readable, strict=True):
                     sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path]
         if level != "none":
@@ -197,8 +198,10 @@ def said(error: BaseException) -> str:
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
-    level = sys.argv[2]
+    given, level = int(sys.argv[1]), sys.argv[2]
+    control = socket.socket(fileno=os.dup2(given, 3))  # a candidate has its channel there
+    if given != 3:
+        os.close(given)
     for name in WARM.split():
         __import__(name)
     os.environ.clear()

@@ -172,7 +172,8 @@ def main(check: socket.socket, channel: socket.socket) -> None:
     ends a judge that has no time left."""
     seconds, *request = codec.receive(check)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    if not 0 <= resource.getrlimit(resource.RLIMIT_AS)[1] < 1 << 30:
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
     sys.set_int_max_str_digits(0)
     if codec.receive(channel) == "ready":
         codec.send(check, run(Judge(channel, request[-1]["classes"]), *request))

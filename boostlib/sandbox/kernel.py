@@ -6,6 +6,7 @@ Runs inside the helper, which has no boostlib and no site-packages; a refused ca
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import glob
 import os
@@ -113,8 +114,10 @@ def leave_host(proc: int, root: bool) -> str:
     if pid:
         os.closerange(0, 1 << 16)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        _remove(os.path.basename(group))
-        os._exit(code & 0xFF)
+        try:
+            os.rmdir(os.path.basename(group))
+        finally:
+            os._exit(code & 0xFF)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if group:
         _write(f"{group}/cgroup.procs", "0")
@@ -130,24 +133,18 @@ def _memory_group() -> str:
         groups = [line.rstrip("\n").split(":", 2)[1:] for line in f]
     for place, limit, path in ((*files[c], path) for c, path in groups if c in files):
         ours = f"/sys/fs/cgroup{place}{path.rstrip('/')}/boostlib-"
-        for left in glob.glob(f"{ours}*"):  # by a helper that was killed
-            if not os.path.exists(f"/proc/{left.removeprefix(ours)}"):
-                _remove(left)
-        folder = f"{ours}{os.getpid()}"
         try:
-            os.mkdir(folder)
-            _write(f"{folder}/{limit}", str(TOTAL))
-            return folder
+            os.mkdir(f"{ours}{os.getpid()}")
+            _write(f"{ours}{os.getpid()}/{limit}", str(TOTAL))
+            return f"{ours}{os.getpid()}"
         except OSError:
-            _remove(folder)
+            pass
+        finally:
+            for left in glob.glob(f"{ours}*"):  # by a helper that was killed
+                if not os.path.exists(f"/proc/{left.removeprefix(ours)}"):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(left)
     return ""
-
-
-def _remove(folder: str) -> None:
-    try:
-        os.rmdir(folder)
-    except OSError:
-        pass
 
 
 def jail(readable: list[str], folder: str) -> None:

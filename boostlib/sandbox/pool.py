@@ -19,6 +19,7 @@ from boostlib.sandbox import codec
 
 SPARE = 20.0  # seconds beyond its time after which a silent helper counts as lost
 CLAIM = 4096  # bytes of what a candidate may say to this process
+_REASONS = ("syntax", "exception", "wrong value", "exit")
 
 
 class Lost(Exception):
@@ -35,34 +36,23 @@ class Helper:
     def __init__(self, level: str):
         self.level = level
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        path = Path(__file__).with_name("helper.py")
-        # As -I, but for the hash seed: the order of a set must be the same in every run.
-        command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
-        with theirs:
-            try:
-                self.process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    env={"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},  # else 7 threads use up the address space
-                    cwd="/",
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
-            except OSError as e:
-                self.control.close()
-                raise Refused(f"start Python: {e.strerror}", e.errno) from None
         self.control.settimeout(60)
-        try:
-            answer = self.control.recv(4096)
-        except OSError:
-            answer = b'["refused", "start Python: no answer in 60 seconds", 0]'
-        if not answer:
-            last = self.process.stderr.read().decode(errors="replace").strip().split("\n")[-1]
-            answer = json.dumps(["refused", f"start Python: {last or 'it ended at once'}", 0])
-        self.process.stderr.close()
-        state, *said = json.loads(answer)
+        path = Path(__file__).with_name("helper.py")
+        # As -I, but for the hash seed (the order of a set must be the same in every run), and one arena (else the
+        # stacks of 7 threads use up the address space).
+        command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
+        environment = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": "/"}
+        fds = [theirs.fileno()]
+        with theirs:
+            self.process = subprocess.Popen(command, env=environment, pass_fds=fds, start_new_session=True, **pipes)
+        with self.process.stderr as errors:
+            try:
+                answer = self.control.recv(4096)
+            except OSError:
+                answer = b'["refused", "start Python: no answer in 60 seconds", 0]'
+            last = "" if answer else errors.read().decode(errors="replace").strip().split("\n")[-1]
+        state, *said = json.loads(answer) if answer else ["refused", f"start Python: {last or 'it ended at once'}", 0]
         if state != "ready":
             self.close()
             raise Refused(*said)
@@ -73,8 +63,8 @@ class Helper:
         try:
             status, reason, detail, passed, spent = self.together([program, setup, tests], seconds)
             if status != "pass" or asked["why"]:
-                return status, reason, asked["why"] if status == "pass" else detail, passed, spent, False
-            status, reason, detail, passed = self.apart([program, setup, tests, asked], 2 * seconds + 2)
+                return status, reason, detail or asked["why"], passed, spent, False
+            status, reason, detail, passed = self.apart([program, setup, tests, asked], 3 * seconds + 2)
             if status == "refused":
                 return "pass", "", detail, len(tests), spent, False
             return status, reason, detail, passed, spent, status == "pass"
@@ -94,7 +84,7 @@ class Helper:
                 codec.send(ours, ["together", *request])
                 claim = codec.receive(ours, CLAIM, start + seconds)
             except TimeoutError:
-                claim = ["timeout", "", 0]
+                claim = None
             except (EOFError, OSError):
                 claim = ["exit", "", 0]
             except codec.NotData as e:
@@ -104,11 +94,11 @@ class Helper:
         if not ready:
             raise Lost("the candidate could not be confined")
         match claim:
+            case None:
+                return ["timeout", "timeout", "", 0, seconds]
             case ["", "", int(passed)]:
                 return ["pass", "", "", passed, spent]
-            case ["timeout", "", 0]:
-                return ["timeout", "timeout", "", 0, seconds]
-            case ["syntax" | "exception" | "wrong value" | "exit" as reason, str(detail), int(passed)]:
+            case [str(reason), str(detail), int(passed)] if reason in _REASONS:
                 return ["fail", reason, detail or _how(codes[0]), passed, spent]
         return ["fail", "exception", "the program's answer is no answer", 0, spent]
 
@@ -124,15 +114,13 @@ class Helper:
                 ours.settimeout(seconds + SPARE)
                 codec.send(ours, [seconds, *request])
                 verdict = codec.receive(ours, codec.MOST, time.monotonic() + seconds + SPARE)
-            except (EOFError, OSError):
+            except (EOFError, OSError):  # ended by its alarm, or by what the program had it take in
                 verdict = None
             codes = self.end()
-        if verdict is None:  # ended by its alarm, or by what the program had it take in
-            late = codes[-1:] == [-14]
-            return ["timeout", "timeout", "", 0] if late else ["fail", "exception", "its answer ended the judge", 0]
-        if verdict[1] == "exit" and not verdict[2]:
-            verdict[2] = _how(codes[0])
-        return verdict
+        if verdict is None and codes[-1] == -14:
+            return ["timeout", "timeout", "", 0]
+        status, reason, detail, passed = verdict or ["fail", "exception", "its answer ended the judge", 0]
+        return [status, reason, _how(codes[0]) if reason == "exit" and not detail else detail, passed]
 
     def order(self, what: str, *ends: socket.socket) -> None:
         self.control.settimeout(SPARE)
@@ -140,8 +128,7 @@ class Helper:
 
     def end(self) -> list[int]:
         """Exit codes of what ran. Raises Lost if something could not be started."""
-        self.control.settimeout(SPARE)
-        self.control.send(b"end")
+        self.order("end")
         codes, refused = json.loads(self.control.recv(4096))
         if refused:
             raise Lost(f"no process could be started: {refused}")

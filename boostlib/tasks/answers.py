@@ -8,6 +8,7 @@ Not covered: algebra, several answers, number words ("18 thousand" reads as 18, 
 from __future__ import annotations
 
 import re
+from collections import deque
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation
 
 _MINUS = "-\u2212\u2013\u2010\u2011\u2012\ufe63\uff0d"  # hyphen, minus sign, en dash and their kin
@@ -69,10 +70,8 @@ def extract_answer(text: str) -> Decimal | None:
 
 def last_number(text: str) -> Decimal | None:
     """The last number anywhere in the text, or None, also where what comes last is no number that can be read."""
-    match = None
-    for match in _ANY_NUMBER.finditer(text):
-        pass
-    if match is None or not _WHOLE.fullmatch(match["number"]):
+    last = deque(_ANY_NUMBER.finditer(text), maxlen=1)
+    if not last or not _WHOLE.fullmatch((match := last[0])["number"]):
         return None
     value = Decimal(_DIGITS.sub("", match["number"]))
     return value.copy_negate() if match["sign"] else value
