@@ -72,8 +72,7 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> T
 
 @torch.inference_mode()
 def by_generate(
-    model: nn.Module, slots: int, ends: set[int],
-    prompts: Sequence[Sequence[int]], k: int, keys: Sequence[Sequence[int]], sampling: Sampling, prefix: Sequence[int],
+    model: nn.Module, slots: int, ends: set[int], prompts: Sequence[Sequence[int]], k: int, keys: Sequence[Sequence[int]], sampling: Sampling, prefix: Sequence[int],
     ended: Callable[[list[int]], bool], progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:  # fmt: skip
     """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times,

@@ -115,7 +115,7 @@ class Engine:
         prefix: Sequence[int], ended: Callable[[list[int]], bool], progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Sample]]:  # fmt: skip
         """k samples to each prompt (token ids), in order; ``ended(tokens)`` says whether a sample is complete."""
-        results: list[list[Sample]] = [[] for _ in prompts]
+        results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
         border = max(map(len, prompts), default=1)
         while border > BAND:
             border = -(-border // 2)
@@ -123,7 +123,7 @@ class Engine:
         with _ours(self.model.config):
             for band in sorted(set(bands)):
                 here = [i for i, b in enumerate(bands) if b == band]
-                some = [prompts[i] for i in here], k, [keys[i] for i in here]
+                some = [[all_[i] for i in here] for all_ in (prompts, keys, results)]
                 slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
                 run = _Run(self, slots, *some, sampling, self.prefix(prefix), ended)
                 while run.waiting or run.samples:
@@ -134,8 +134,6 @@ class Engine:
                         done += run.retire()
                     if progress is not None:
                         progress(done, run.drawn - before)
-                for i, samples in zip(here, run.results, strict=True):
-                    results[i] = samples
         return results
 
     def prefix(self, ids: Sequence[int]) -> Tensor:
@@ -202,21 +200,19 @@ class _Run:
     group * k + j. Running rows are always 0 .. len(samples) - 1: the last rows move into the holes left by ended ones.
     """
 
-    def __init__(self, engine: Engine, slots, prompts, k, keys, sampling, prefix, ended) -> None:
-        self.engine, self.device = engine, engine.device
-        self.prompts, self.k, self.keys, self.sampling = prompts, k, keys, sampling
-        self.max_new, self.prefix, self.ended = sampling.max_new_tokens, prefix, ended
-        self.results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
+    def __init__(self, engine: Engine, slots, prompts, keys, results, sampling, prefix, ended) -> None:
+        self.engine, self.device, self.sampling, self.ended = engine, engine.device, sampling, ended
+        self.prompts, self.keys, self.results, self.prefix = prompts, keys, results, prefix
+        self.max_new, self.k = sampling.max_new_tokens, len(results[0])
         # Longest first, ties by key: prompts side by side are about equally long, and the order given does not matter.
         self.waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(keys[i])), reverse=True)
-        self.slots = min(slots, k * max(len(prompts), 1))
-        groups = min(len(prompts), -(-self.slots // k) * 2)
-        self.samples: list[Sample] = []
-        self.drawn = 0
+        self.slots = min(slots, self.k * len(prompts))
+        groups = min(len(prompts), -(-self.slots // self.k) * 2)
+        self.samples, self.drawn = [], 0  # the running ones, in the order of their rows; tokens drawn so far
         self.free = list(range(groups))[::-1]
         self.alive = np.zeros(groups, int)
         self.own = engine.store(self.slots, self.max_new)
-        self.shared = engine.store(groups, max(map(len, prompts), default=0))
+        self.shared = engine.store(groups, max(map(len, prompts)))
         self.length = torch.zeros(groups, dtype=torch.long, device=self.device)  # of a group's prompt
         self.seat, self.age, self.token = torch.zeros(3, self.slots, dtype=torch.long, device=self.device)
         self.u = torch.zeros(self.slots, self.max_new, device=self.device)
