@@ -7,7 +7,6 @@ real model fit the card, and how long will it take. Not covered: how good it wil
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -56,6 +55,10 @@ def rehearse(profile: str) -> None:
     """
     from boostlib.runner.parameters import choose, resolve
 
+    try:
+        socket.create_connection(("huggingface.co", 443), 3).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when its package is imported; else it asks again and again
     jobs = [resolve(path, profile, {}) for path in choose(("02", "03"), runs.project_root())]
     jobs = [job for job in jobs if job.parameters.get("model", "tiny") != "tiny"]
     if not jobs:
@@ -127,8 +130,7 @@ def model_of(name: str, texts: list[str]) -> tuple[Any, Any, str]:
 
     folder = convert_smollm2(runs.project_root() / "runs" / "models") if name == "smollm2-135m" else name
     try:
-        cached = {"local_files_only": not reachable()}  # else it asks the hub again and again
-        return AutoConfig.from_pretrained(folder, **cached), AutoTokenizer.from_pretrained(folder, **cached), ""
+        return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), ""
     except (OSError, ValueError):
         if name not in KNOWN:
             raise ValueError(f"{name} can't be read, and its shape is known of {', '.join(KNOWN)} alone") from None
@@ -147,15 +149,6 @@ def model_of(name: str, texts: list[str]) -> tuple[Any, Any, str]:
     config = AutoConfig.for_model(**KNOWN[name], pad_token_id=0, eos_token_id=1, bos_token_id=2)
     told = f"{name} is out of reach: its published shape, and a tokenizer of its kind trained on the tasks, instead"
     return config, PreTrainedTokenizerFast(tokenizer_object=made, **named), told
-
-
-@functools.lru_cache
-def reachable() -> bool:
-    try:
-        socket.create_connection(("huggingface.co", 443), 3).close()
-    except OSError:
-        return False
-    return True
 
 
 def saved(config: Any, tokenizer: Any, folder: Path) -> str:
@@ -336,7 +329,7 @@ def bill(
     where = "here" if share == 1 else "on one H100 as docs/scale.md assumes it, not measured"
     yield (
         f"{sum(hours):,.1f} hours {where}: {hours[0]:,.1f} sampling, {hours[1]:,.1f} training; "
-        f"{sum(hours) / side:,.1f} with {side} at a time; checks and loading beside"
+        f"{sum(hours) / side:,.1f} with {side} at a time, checks and loading beside"
     )
     files = loops + 2 * side
     yield f"{(responses * 400 + 4 * n * files) / 1e9:,.1f} GB of disk: {files} checkpoints of {4 * n / 1e9:.1f} GB, and the responses"
