@@ -86,9 +86,9 @@ def rehearsed(p: Mapping[str, Any], resume: bool = True) -> Iterator[tuple[bool 
     options = {x: value for x, value in (p.get("learner_options") or {}).items() if x != "ray"}
     if p.get("workers", 1) > 1:
         options.setdefault("threads", 1)  # as its processes have
-    groups = config.num_attention_heads // config.num_key_value_heads
+    groups = config.num_attention_heads // kv_heads(config)
     heads = dict(num_attention_heads=2 * groups, num_key_value_heads=2, head_dim=16)
-    tiny = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, vocab_size=len(tokenizer), **heads)
+    tiny = dict(hidden_size=32 * groups, intermediate_size=128, num_hidden_layers=2, vocab_size=len(tokenizer), **heads)
     with tempfile.TemporaryDirectory() as place:
         folder = saved(shaped(config, **tiny), tokenizer, Path(place) / Path(p["model"]).name)
         learner = load_learner(folder, **options)
@@ -158,6 +158,10 @@ def saved(config: Any, tokenizer: Any, folder: Path) -> str:
     random(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def kv_heads(config: Any) -> int:
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
 
 
 def room() -> tuple[float, str]:
@@ -256,7 +260,7 @@ def check_memory(config: Any, options: Mapping[str, Any], p: Mapping[str, Any], 
     training = 8 * n + 12 * learned + active  # weights, those to go back to; gradients, Adam's moments
     tokens = slots * (p.get("max_new_tokens") or 256) + 2 * -(-slots // p["k"]) * at.longest + at.shared
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    store = 2 * tokens * layers * config.num_key_value_heads * width * (2 if half else 4)
+    store = 2 * tokens * layers * kv_heads(config) * width * (2 if half else 4)
     sampling = n * (6 if half else 4) + store + 12 * slots * config.vocab_size
     (limit, whose), workers = room(), p.get("workers", 1)
     limit, whose = (CARD, "an assumed card's") if 16 * n > limit else (limit, whose)
