@@ -7,7 +7,6 @@ real model fit the card, and how long will it take. Not covered: how good it wil
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -56,6 +55,10 @@ def rehearse(profile: str) -> None:
     """
     from boostlib.runner.parameters import choose, resolve
 
+    try:
+        socket.create_connection(("huggingface.co", 443), 3).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when its package is imported; else it asks again and again
     jobs = [resolve(path, profile, {}) for path in choose(("02", "03"), runs.project_root())]
     jobs = [job for job in jobs if job.parameters.get("model", "tiny") != "tiny"]
     if not jobs:
@@ -83,9 +86,9 @@ def rehearsed(p: Mapping[str, Any], resume: bool = True) -> Iterator[tuple[bool 
     options = {x: value for x, value in (p.get("learner_options") or {}).items() if x != "ray"}
     if p.get("workers", 1) > 1:
         options.setdefault("threads", 1)  # as its processes have
-    groups = config.num_attention_heads // config.num_key_value_heads
+    groups = config.num_attention_heads // kv_heads(config)
     heads = dict(num_attention_heads=2 * groups, num_key_value_heads=2, head_dim=16)
-    tiny = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, vocab_size=len(tokenizer), **heads)
+    tiny = dict(hidden_size=32 * groups, intermediate_size=128, num_hidden_layers=2, vocab_size=len(tokenizer), **heads)
     with tempfile.TemporaryDirectory() as place:
         folder = saved(shaped(config, **tiny), tokenizer, Path(place) / Path(p["model"]).name)
         learner = load_learner(folder, **options)
@@ -127,8 +130,7 @@ def model_of(name: str, texts: list[str]) -> tuple[Any, Any, str]:
 
     folder = convert_smollm2(runs.project_root() / "runs" / "models") if name == "smollm2-135m" else name
     try:
-        cached = {"local_files_only": not reachable()}  # else it asks the hub again and again
-        return AutoConfig.from_pretrained(folder, **cached), AutoTokenizer.from_pretrained(folder, **cached), ""
+        return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), ""
     except (OSError, ValueError):
         if name not in KNOWN:
             raise ValueError(f"{name} can't be read, and its shape is known of {', '.join(KNOWN)} alone") from None
@@ -149,15 +151,6 @@ def model_of(name: str, texts: list[str]) -> tuple[Any, Any, str]:
     return config, PreTrainedTokenizerFast(tokenizer_object=made, **named), told
 
 
-@functools.lru_cache
-def reachable() -> bool:
-    try:
-        socket.create_connection(("huggingface.co", 443), 3).close()
-    except OSError:
-        return False
-    return True
-
-
 def saved(config: Any, tokenizer: Any, folder: Path) -> str:
     """A folder with a random model of this shape and the tokenizer."""
     from boostlib.learners.shapes import random
@@ -165,6 +158,10 @@ def saved(config: Any, tokenizer: Any, folder: Path) -> str:
     random(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def kv_heads(config: Any) -> int:
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
 
 
 def room() -> tuple[float, str]:
@@ -263,7 +260,7 @@ def check_memory(config: Any, options: Mapping[str, Any], p: Mapping[str, Any], 
     training = 8 * n + 12 * learned + active  # weights, those to go back to; gradients, Adam's moments
     tokens = slots * (p.get("max_new_tokens") or 256) + 2 * -(-slots // p["k"]) * at.longest + at.shared
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    store = 2 * tokens * layers * config.num_key_value_heads * width * (2 if half else 4)
+    store = 2 * tokens * layers * kv_heads(config) * width * (2 if half else 4)
     sampling = n * (6 if half else 4) + store + 12 * slots * config.vocab_size
     (limit, whose), workers = room(), p.get("workers", 1)
     limit, whose = (CARD, "an assumed card's") if 16 * n > limit else (limit, whose)
@@ -336,7 +333,7 @@ def bill(
     where = "here" if share == 1 else "on one H100 as docs/scale.md assumes it, not measured"
     yield (
         f"{sum(hours):,.1f} hours {where}: {hours[0]:,.1f} sampling, {hours[1]:,.1f} training; "
-        f"{sum(hours) / side:,.1f} with {side} at a time; checks and loading beside"
+        f"{sum(hours) / side:,.1f} with {side} at a time, checks and loading beside"
     )
     files = loops + 2 * side
     yield f"{(responses * 400 + 4 * n * files) / 1e9:,.1f} GB of disk: {files} checkpoints of {4 * n / 1e9:.1f} GB, and the responses"
