@@ -24,8 +24,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 timeout = click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="Longest time of a cell.")
 
 
-class Command(click.Command):
-    """A command whose bad input, and whose machine in the way, end in one sentence and an exit code."""
+class Group(click.Group):
+    """Commands whose bad input, and whose machine in the way, end in one sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -38,10 +38,6 @@ class Command(click.Command):
         except (OSError, ValueError, RuntimeError) as error:
             click.echo(f"boostlib: {error}", err=True)
             sys.exit(2 if isinstance(error, ValueError | FileNotFoundError) else 3)
-
-
-class Group(click.Group):
-    command_class = Command
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT)

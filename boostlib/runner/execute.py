@@ -35,8 +35,8 @@ LIFELINE = "__import__('boostlib.runner.lifeline', fromlist=['_']).end_with({})"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, and whether
-    the machine was in the way; rounds and loops are those of the boosting runs inside."""
+    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, and where
+    the executed copy is; rounds and loops are those of the boosting runs inside."""
 
     notebook: str
     profile: str

@@ -26,8 +26,8 @@ save_tables("02_gsm8k_boosting", profile, {"rounds": told}, {})"""
 
 def made(folder: Path) -> Path:
     small_project.project(folder)
-    loop = small_project.LOOP.replace("bl.boost(", "table = bl.boost(").replace(".test_accuracy.tolist()", "")
-    small_project.write(folder, "02_gsm8k_boosting", loop, LEFT)
+    loop = small_project.LOOP.replace("bl.boost(", "table = bl.boost(").replace("show=False", "show=False, workers=2")
+    small_project.write(folder, "02_gsm8k_boosting", loop.replace(".test_accuracy.tolist()", ""), LEFT)
     (folder / "loops.yaml").write_text(SWEEP)
     return folder
 
