@@ -111,12 +111,6 @@ class Apart:
             message = codec.receive(self.sock)
             reply = self.attempt(lambda: self.call(*message))  # noqa: B023
 
-    def rehearse(self) -> None:
-        try:
-            self.serve(*codec.receive(self.sock)[1:])
-        except EOFError:
-            pass
-
     def attempt(self, do: types.FunctionType) -> list:
         try:
             return do()

@@ -64,7 +64,7 @@ class Judge:
     """The judge's end of the conversation with one candidate. ``classes``: names whose results stay with the program."""
 
     def __init__(self, sock: socket.socket, classes: list[str]):
-        self.sock, self.classes = sock, classes
+        self.sock, self.classes, self.calls = sock, classes, 0
         self.decided: Over | None = None
         self.tokens: dict[int, Token] = {}
         self.names: dict[types.FunctionType, str] = {}
@@ -78,6 +78,9 @@ class Judge:
         program raised."""
         if self.decided is not None:  # and hidden by a bare except
             raise self.decided
+        self.calls += 1
+        if self.calls % 1000 == 0:  # a call that crosses takes longer than one that does not (pool has the last word)
+            signal.setitimer(signal.ITIMER_REAL, signal.getitimer(signal.ITIMER_REAL)[0] + 1)
         limit = sys.getrecursionlimit()
         try:
             codec.send(self.sock, message)

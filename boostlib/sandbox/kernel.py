@@ -118,7 +118,6 @@ def leave_host(proc: int, root: bool) -> str:
             os.rmdir(os.path.basename(group))
         finally:
             os._exit(code & 0xFF)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if group:
         _write(f"{group}/cgroup.procs", "0")
     _write("self/oom_score_adj", "1000", proc)  # should memory run out, nothing of the user's goes first

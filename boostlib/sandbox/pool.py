@@ -114,6 +114,8 @@ class Helper:
                 ours.settimeout(seconds + SPARE)
                 codec.send(ours, [seconds, *request])
                 verdict = codec.receive(ours, codec.MOST, time.monotonic() + seconds + SPARE)
+            except TimeoutError:
+                verdict = ["timeout", "timeout", "", 0]
             except (EOFError, OSError):  # ended by its alarm, or by what the program had it take in
                 verdict = None
             codes = self.end()
