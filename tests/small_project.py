@@ -11,12 +11,12 @@ seeds: list = [0]  # a list
 switch: str = ""  # a file that mends what fails"""
 
 WORK = """from pathlib import Path
-from boostlib.runner import execute as notebooks
+from boostlib import experiment
 from boostlib import runs
 class Table:
     def to_csv(self, **how):
         return f"round,value\\n0,{27720 / (x or Path(switch).exists()):.10g}\\n1,{rate}\\n"
-print(notebooks.save_tables("01_small", profile, {"rounds": Table()}, {"x": x}).relative_to(runs.project_root()))"""
+print(experiment.save_tables("01_small", profile, {"rounds": Table()}, {"x": x}).relative_to(runs.project_root()))"""
 
 LOOP = """import boostlib as bl
 from boostlib.learners.tabular import TabularLearner

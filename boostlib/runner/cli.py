@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from boostlib.runner.rehearse import rehearse
+
 EXIT = """
 \b
 Exit codes: 0 all is well · 1 a notebook or run failed · 2 bad input, nothing was started ·
@@ -231,6 +233,8 @@ def _tell(document: Any, lines: Iterable[str]) -> None:
     for line in [json.dumps(document)] if document is not None else lines:
         click.echo(line)
 
+
+main.add_command(rehearse)
 
 if __name__ == "__main__":
     main()

@@ -24,13 +24,12 @@ from unittest.mock import patch
 from boostlib import runs
 from boostlib.progress import Quiet
 from boostlib.runner.parameters import Job
-from boostlib.runner.tables import save_tables, tables_of, took  # noqa: F401 (until boostlib.experiment has them)
 
 KERNEL = "boostlib"
 NEEDS = {"05": ("02",), "06": ("02", "03", "04", "05")}  # whose runs a notebook reads; without them it is skipped
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 MACHINE = re.compile(rf"\[Errno (1|5|13|28|30|122)\]|No space left on device|Read-only file system|{runs.BUSY}")
-LIFELINE = "__import__('boostlib.runner.lifeline', fromlist=['_']).end_with({})"
+LIFELINE = "__import__('boostlib.processes').processes.end_with_parent({})"
 
 
 @dataclass(frozen=True)

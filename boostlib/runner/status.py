@@ -54,18 +54,11 @@ def _seed(path: Path) -> Seed:
         begun = _numbered(path.glob("round-*"))
         done = any((last / "final.json").exists() for last in begun[-1:])
         state = "running" if runs.held(path) else "finished" if done else "stopped"
-        for row in rounds(path)[-1:]:
+        for row in runs.rounds(path)[-1:]:
             at, accuracy = row["round"], row["test_accuracy"]
     except TROUBLE:
         state = "damaged"
     return Seed(f"{path.parents[1].name}/{path.parent.name}", _number(path), state, at, accuracy, size(path), path)
-
-
-def rounds(folder: Path) -> list[dict]:
-    """The rows of the finished rounds of one seed's folder, in order."""
-    files = [path / name for path in _numbered(folder.glob("round-*")) for name in ("final.json", "round.json")]
-    rows = {row["round"]: row for row in (runs.read_json(path) for path in files if path.exists())}
-    return [rows[t] for t in sorted(rows)]
 
 
 def _numbered(paths: Iterator[Path]) -> list[Path]:
@@ -141,7 +134,7 @@ def describe(path: Path) -> dict[str, Any]:
         "run": path.name,
         "manifest": runs.read_json(path / "manifest.json"),
         "environment": runs.read_json(environment) if environment.exists() else {},
-        "seeds": {folder.name: rounds(folder) for folder in _numbered(path.glob("seed-*"))},
+        "seeds": {folder.name: runs.rounds(folder) for folder in _numbered(path.glob("seed-*"))},
     }
 
 

@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from boostlib import runs
+from boostlib.processes import end_with_parent
 from boostlib.runner.execute import execute
-from boostlib.runner.lifeline import end_with
 from boostlib.runner.parameters import Job, choose, fits, read_yaml, resolve, written
+from boostlib.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,7 +235,7 @@ def _processes(workers: int) -> Iterator[Place]:
 
     def start(slot: int, *given: Any) -> Future:
         if slot not in pools:
-            pools[slot] = ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
+            pools[slot] = ProcessPoolExecutor(1, initializer=end_with_parent, initargs=(os.getpid(),))
         return pools[slot].submit(one_run, *given)
 
     def drop(slot: int) -> None:
@@ -330,7 +331,7 @@ def gather(sweep: Sweep, records: dict[str, dict]) -> pd.DataFrame | None:
             said = f"{one.job.notebook.name} left no table {sweep.table!r} behind: there are {there}"
             records[one.id] |= _failed(said)
             continue
-        table = pd.read_csv(path)
+        table = read_table(path)
         own = [column for column in table.columns if column not in ("run", "profile")]
         named = {f"param_{n}" if n in table.columns else n: v for n, v in one.swept.items()}
         named = {n: json.dumps(v) if isinstance(v, list | dict) else v for n, v in named.items()}

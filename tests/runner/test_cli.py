@@ -236,13 +236,13 @@ def test_the_runner_costs_less_than_two_seconds_over_bare_papermill(project):
 
 
 def test_what_is_tried_with_p_is_neither_read_as_the_profiles_nor_recorded(project):
-    from boostlib.runner.execute import tables_of
+    from boostlib.experiment import tables_of
 
     assert call("run", "01", "-p", "x", "4").exit_code == 0
     with pytest.raises(FileNotFoundError):
-        tables_of("01_small", "mini", project)
+        tables_of("01_small", "mini")
     assert "nothing to record in profile mini" in call("record").output
-    assert tables_of("01_small", "mini+x=4", project)[2] == "fresh"
+    assert tables_of("01_small", "mini+x=4")[2] == "fresh"
 
 
 def git(folder: Path, *words: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import boostlib as bl
+from boostlib import experiment
 from boostlib.runner import execute as suite
 from boostlib.runner.parameters import choose, resolve
 
@@ -18,8 +19,9 @@ PROFILES = sorted((ROOT / "notebooks" / "profiles").glob("*/*.yaml"))
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch):
     """A project of one small notebook."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").touch()
     folder = tmp_path / "notebooks" / "profiles" / "smoke"
     folder.mkdir(parents=True)
@@ -77,25 +79,25 @@ def test_unknown_notebooks_and_profiles_are_named(project):
 
 def test_tables_are_recorded_beside_the_notebooks_and_read_back(project, monkeypatch):
     with pytest.raises(FileNotFoundError, match="boostlib run 01_small --profile smoke"):
-        suite.tables_of("01_small", "smoke", project)
+        experiment.tables_of("01_small", "smoke")
     with pytest.raises(ValueError, match="nothing to record in profile smoke"):
         suite.record("smoke", project)
     run(project)
     context = {"tables": str(project / "runs" / "tables" / "smoke"), "command": "boostlib run 01"}
     with monkeypatch.context() as within:
         within.setattr(bl.runs, "context", lambda: context)
-        suite.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1, 2]})}, {"beta": 0.3}, project)
-    assert suite.tables_of("01_small", "smoke", project)[2] == "fresh"
+        experiment.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1, 2]})}, {"beta": 0.3})
+    assert experiment.tables_of("01_small", "smoke")[2] == "fresh"
     suite.record("smoke", project)
     bl.runs.shutil.rmtree(project / "runs")
-    tables, manifest, kind = suite.tables_of("01_small", "smoke", project)
+    tables, manifest, kind = experiment.tables_of("01_small", "smoke")
     assert kind == "recorded" and tables["a"].x.tolist() == [1, 2] and manifest["identity"] == {"beta": 0.3}
 
 
 def test_what_is_tried_in_jupyter_is_no_result_of_the_profile(project):
-    suite.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1]})}, {}, project)
+    experiment.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1]})}, {})
     with pytest.raises(FileNotFoundError):
-        suite.tables_of("01_small", "smoke", project)
+        experiment.tables_of("01_small", "smoke")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

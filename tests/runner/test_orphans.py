@@ -19,7 +19,7 @@ SWEEP = "{notebook: 02, profile: mini, grid: {seeds: [[0], [1], [2], [3]]}, para
 
 
 LEFT = """import boostlib as bl
-from boostlib.runner.execute import save_tables
+from boostlib.experiment import save_tables
 told = table[["arm", "seed", "round", "test_accuracy", "train_accuracy"]]
 save_tables("02_gsm8k_boosting", profile, {"rounds": told}, {})"""
 
