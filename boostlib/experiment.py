@@ -43,7 +43,7 @@ def model_of(model: str, tiny: Mapping[str, Any], task: str, task_options: Mappi
         return model
     if task not in TINY:
         raise ValueError(f"no tiny model can be pretrained for {task}: name a model, or one of {', '.join(TINY)}")
-    from boostlib.learners.tiny import pretrained
+    from boostlib.learners.load import pretrained
 
     size, terms = TINY[task] | dict(tiny), {x: task_options[x] for x in ("largest",) if x in task_options}
     pairs_of = importlib.import_module(f"boostlib.tasks.{task}").pretraining_pairs

@@ -159,7 +159,7 @@ def at_random(folder: Path, repeats: int = 6) -> dict:
 
 
 def checkpoints(folder: Path) -> dict:
-    from boostlib.learners.lm import load_learner
+    from boostlib.learners.load import load_learner
 
     def once(here: Path, die_at: int = 0) -> int:
         named, replace_ = 0, os.replace

@@ -35,7 +35,7 @@ def ready(learner: Learner | str | Path, options: Mapping[str, Any]) -> Learner:
         from boostlib.learners.cluster import on_ray
 
         return on_ray(str(learner), **options)
-    from boostlib.learners.lm import load_learner
+    from boostlib.learners.load import load_learner
 
     return load_learner(str(learner), **{name: value for name, value in options.items() if name != "ray"})
 

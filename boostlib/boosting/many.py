@@ -18,7 +18,7 @@ from boostlib.boosting.launch import execute, ready
 from boostlib.boosting.loop import Loop
 from boostlib.boosting.record import TABLES, table_path
 from boostlib.boosting.settings import Settings, arms_of, settings_of, whole
-from boostlib.learners import Learner
+from boostlib.learners import PLACE, Learner
 from boostlib.tasks import Task
 
 COLUMNS = (
@@ -26,8 +26,6 @@ COLUMNS = (
     "failed errors budget labels labels_right labels_kept labels_kept_right steps examples loss_first loss_last "
     "tokens_sampled tokens_trained seconds folder base"
 ).split()
-# options of a learner that say where and how it computes, not what: no part of a run's identity
-PLACE = ("threads", "cache", "ray", "device", "slots", "micro_tokens", "gradient_checkpointing")
 SAMPLING = ("k", "temperature", "max_new_tokens", "shots")  # what the samples of f_0 depend on
 
 
@@ -49,7 +47,7 @@ def boost(
     """Run Algorithm 2 (and its other arms) and return one row per arm, seed and round t = 0..rounds.
 
     ``task`` gives the training prompts, ``test`` the problems for reporting. ``learner`` is an object or what
-    `learners.lm.load_learner` takes (a name, a hub id, a folder), read by each worker itself with ``learner_options``.
+    `learners.load.load_learner` takes (a name, a hub id, a folder), read by each worker itself with ``learner_options``.
     ``settings`` are those of `Settings`, common to all arms. Arms, seeds and rounds say how far to go, not what is
     computed: a finished part is reused from ``folder`` (default: runs/ of the project) whenever everything else is equal.
 

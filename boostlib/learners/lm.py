@@ -223,11 +223,3 @@ def read_model(source: Path | str, revision: str | None = None) -> nn.Module:
     if broken := _not_finite(model):
         raise ValueError(f"can't use the model of {source}: {broken}")
     return model
-
-
-def __getattr__(name: str):  # its old place, until its callers have moved
-    if name == "load_learner":
-        from boostlib.learners.load import load_learner
-
-        return load_learner
-    raise AttributeError(name)

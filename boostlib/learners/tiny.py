@@ -72,11 +72,3 @@ def model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
-
-
-def __getattr__(name: str):  # its old place, until its callers have moved
-    if name == "pretrained":
-        from boostlib.learners.load import pretrained
-
-        return pretrained
-    raise AttributeError(name)

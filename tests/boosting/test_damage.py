@@ -143,7 +143,7 @@ def test_a_damaged_round_that_is_only_read_is_named_too(run, tmp_path):
 
 
 def test_weights_are_checked_once_a_load(tmp_path):
-    from boostlib.learners.lm import load_learner
+    from boostlib.learners.load import load_learner
 
     folder = tmp_path / "model"
     load_learner("tiny", hidden=16, layers=1).save(folder)

@@ -98,7 +98,7 @@ def test_a_full_disk_is_named_and_with_room_the_run_goes_on(chains, tabular, tmp
 
 
 def test_a_disk_that_is_full_under_a_language_models_checkpoint_is_named(tmp_path, mounted):
-    from boostlib.learners.lm import load_learner
+    from boostlib.learners.load import load_learner
 
     learner = load_learner("tiny", hidden=16, layers=1)
     mounted("-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path))

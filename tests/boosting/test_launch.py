@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import json, sys
 from boostlib.learners import Example, training
-from boostlib.learners.lm import load_learner
+from boostlib.learners.load import load_learner
 
 seen, loss = 0, training.response_loss
 def counted(model, rows, device):

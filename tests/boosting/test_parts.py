@@ -53,7 +53,7 @@ def test_another_model_as_the_labeler(tmp_path, workers):
 
 
 def test_a_model_in_a_folder_as_the_labeler(chains, tmp_path):
-    from boostlib.learners.lm import load_learner
+    from boostlib.learners.load import load_learner
 
     learner, other = (load_learner("tiny", hidden=16, layers=1, seed=seed) for seed in (0, 1))
     other.save(tmp_path / "other")
