@@ -127,9 +127,7 @@ def test_an_interrupted_sampling_leaves_no_child_and_no_answer_behind(notes, mon
     assert len(learner.sample(["2+2=", "3+3="], 2, keys=[(0,), (1,)])) == 2
 
 
-@pytest.mark.parametrize(
-    "death", ["os.kill(os.getpid(), 9)", "sys.exit(3)", "del learner; time.sleep(30)"]
-)
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "sys.exit(3)", "del learner; time.sleep(30)"])
 def test_the_child_ends_with_its_owner_however_that_ends(notes, tmp_path, death):
     script = f"""
 import os, sys, time
