@@ -47,7 +47,7 @@ class VLLMLearner(LMLearner):
         if there:
             raise ValueError(
                 f"engine 'vllm' needs an interpreter that has vLLM, which {python} has not. Make one with: python -m venv "
-                "vllm-env && vllm-env/bin/pip install vllm, then give it as learner_options python: vllm-env/bin/python"
+                "vllm-env && vllm-env/bin/pip install vllm, then give the whole path of vllm-env/bin/python as learner_options python"
             )
         super().__init__(*args, **options)
         self.python, self.engine_options = python, dict(vllm or {})
