@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 # Options of a learner that say where and how it computes, not what: they are no part of a run's identity.
-# options that say where and how it computes, not what: no part of a run's identity
 PLACE = ("device", "threads", "slots", "micro_tokens", "gradient_checkpointing", "cache", "ray", "python")
 
 

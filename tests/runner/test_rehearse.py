@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from boostlib.runner import rehearse as r
+from benchmarks import rehearse as r
 
 
 def test_the_paper_profile_is_rehearsed_as_it_stands():
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    script = "from boostlib.runner.rehearse import rehearse; rehearse(['paper'])"
+    script = "from benchmarks.rehearse import rehearse; rehearse(['paper'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILS" not in done.stdout
@@ -27,8 +27,8 @@ def test_the_paper_profile_is_rehearsed_as_it_stands():
 
 def test_lost_tokens_and_long_prompts_are_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    from benchmarks.shapes import shaped
     from boostlib.learners.load import load_learner
-    from boostlib.learners.shapes import shaped
     from boostlib.tasks import load_task
 
     task, p = load_task("gsm_symbolic", "train", n=8, seed=0), {"shots": 1}
@@ -48,7 +48,7 @@ def test_lost_tokens_and_long_prompts_are_noticed(tmp_path, monkeypatch):
 def test_memory_is_that_of_the_true_sizes():
     from transformers import AutoConfig
 
-    from boostlib.learners.shapes import activations, size
+    from benchmarks.shapes import activations, size
 
     config = AutoConfig.for_model(**r.KNOWN["google/gemma-2-2b"])
     assert size(config) == 2_614_341_888, "as published"

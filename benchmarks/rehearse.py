@@ -75,8 +75,8 @@ def rehearse(profile: str) -> None:
 
 def rehearsed(p: Mapping[str, Any], resume: bool = True) -> Iterator[tuple[bool | None, str]]:
     """(fine or not, what was found) of one notebook's parameters; None: a fact. ``resume``: with the killed run."""
+    from benchmarks.shapes import shaped, size
     from boostlib.learners.load import load_learner
-    from boostlib.learners.shapes import shaped, size
 
     tasks, told = zip(*(task_of(p, split) for split in ("train", "test")), strict=True)
     config, tokenizer, replaced = model_of(
@@ -153,7 +153,7 @@ def model_of(name: str, texts: list[str]) -> tuple[Any, Any, str]:
 
 def saved(config: Any, tokenizer: Any, folder: Path) -> str:
     """A folder with a random model of this shape and the tokenizer."""
-    from boostlib.learners.shapes import random
+    from benchmarks.shapes import random
 
     random(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -234,7 +234,7 @@ def small_run(folder: str, options: Mapping[str, Any], p: Mapping[str, Any], whe
 def check_resuming(folder: str, options: Mapping[str, Any], p: Mapping[str, Any], where: Path) -> tuple[bool, str]:
     """A run that is killed after its first round goes on with half the `micro_tokens`, and nothing is computed twice."""
     half = max(1, options.get("micro_tokens", 1024) // 2)
-    run = "import json, sys; from boostlib.runner.rehearse import small_run; small_run(*json.loads(sys.argv[1]))"
+    run = "import json, sys; from benchmarks.rehearse import small_run; small_run(*json.loads(sys.argv[1]))"
     child = subprocess.Popen([sys.executable, "-c", run, json.dumps([folder, options, p, str(where)])])
     while child.poll() is None and not [*where.rglob("round.json")]:
         time.sleep(0.02)
@@ -251,7 +251,7 @@ def check_resuming(folder: str, options: Mapping[str, Any], p: Mapping[str, Any]
 
 def check_memory(config: Any, options: Mapping[str, Any], p: Mapping[str, Any], at: Lengths) -> tuple[bool, str]:
     """Bytes of the real model at work: weights and stores by arithmetic, activations on fake tensors of the true sizes."""
-    from boostlib.learners.shapes import activations, size
+    from benchmarks.shapes import activations, size
 
     n, layers, lora = size(config), config.num_hidden_layers, options.get("lora_rank", 0)
     micro, slots, half = options.get("micro_tokens", 1024), options.get("slots", 64), options.get("dtype") == "bfloat16"
@@ -278,9 +278,9 @@ def check_memory(config: Any, options: Mapping[str, Any], p: Mapping[str, Any], 
 def rates(config, tokenizer, options, p, task, place: Path) -> tuple[float, float, float, float]:
     """Tokens a second sampled, of prompts read, and trained, by the profile's own learner on a random model of the real
     size, or, where memory is short, of a fraction of its weights, scaled by them; and that fraction."""
+    from benchmarks.shapes import shaped, size
     from boostlib.learners import Example, Sampling
     from boostlib.learners.load import load_learner
-    from boostlib.learners.shapes import shaped, size
 
     (limit, whose), there, here = room(), size(config), config
     on_card = whose == "the card's"
