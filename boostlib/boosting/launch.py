@@ -20,7 +20,6 @@ from typing import Any
 from boostlib import runs
 from boostlib.boosting.loop import Loop
 from boostlib.learners import Learner
-from boostlib.processes import end_with_parent
 from boostlib.progress import bar
 
 _learner: Callable[[], Learner]  # of a worker
@@ -96,7 +95,7 @@ def _begin(parent: int, learner: Learner | str, options: Mapping[str, Any]) -> N
     from tqdm.std import tqdm
 
     global _learner
-    end_with_parent(parent)
+    runs.end_with_parent(parent)
     tqdm.set_lock(threading.RLock())  # its own holds a semaphore, which a worker that is killed would leave behind
     _learner = functools.cache(lambda: ready(learner, options))  # read once, when it is needed
 

@@ -27,7 +27,6 @@ from unittest.mock import patch
 
 from boostlib import runs
 from boostlib.runner.execute import execute
-from boostlib.runner.lifeline import end_with
 from boostlib.runner.parameters import Job, choose, fits, read_yaml, resolve, written
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ def _processes(workers: int) -> Iterator[Place]:
 
     def start(slot: int, *given: Any) -> Future:
         if slot not in pools:
-            pools[slot] = ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
+            pools[slot] = ProcessPoolExecutor(1, initializer=runs.end_with_parent, initargs=(os.getpid(),))
         return pools[slot].submit(one_run, *given)
 
     def drop(slot: int) -> None:

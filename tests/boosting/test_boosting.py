@@ -151,7 +151,7 @@ def boost_with(chains, learner, **options):
 
 
 def test_a_folder_of_another_version_is_refused_in_one_sentence(chains, tabular, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "FORMAT", 1)
+    monkeypatch.setattr(runs.files, "FORMAT", 1)
     boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="was written by another version of boostlib; move the folder away"):
