@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostlib import runs
-from boostlib.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +175,7 @@ def save_tables(notebook: str, profile: str, tables: Mapping[str, pd.DataFrame],
     manifest = {"command": context.get("command", "executed in Jupyter"), "hash": runs.digest(content)}
     with runs.whole_folder(Path(at) / notebook) as new:
         for name, table in tables.items():
-            write_table(new / f"{name}.csv", table)
+            runs.write_table(new / f"{name}.csv", table)
         runs.write_json(new / "manifest.json", {"identity": content} | manifest | runs.environment())
     return Path(at) / notebook
 
@@ -187,7 +186,7 @@ def tables_of(notebook: str, profile: str) -> tuple[dict[str, pd.DataFrame], dic
     for kind, folder in (("fresh", "runs/tables"), ("recorded", "papermill_runs")):
         here = runs.project_root() / folder / profile / notebook
         if (here / "manifest.json").exists():
-            tables = {path.stem: read_table(path) for path in sorted(here.glob("*.csv"))}
+            tables = {path.stem: runs.read_table(path) for path in sorted(here.glob("*.csv"))}
             return tables, runs.read_json(here / "manifest.json"), kind
     make = f"boostlib run {notebook} --profile {profile}"
     raise FileNotFoundError(f"no tables of {notebook} in profile {profile}, fresh or recorded; make them with: {make}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,20 +28,14 @@ TABLES = {  # <name>.jsonl of a round: its columns; ids: the tokens as sampled, 
 }
 
 
-def table_path(folder: Path, base: Path, seed: int, t: int, name: str) -> Path:
-    """Where a table of round t lies: what f_0 answers is shared by all arms, and its test answers by all seeds."""
-    shared = {"test": base, "samples": base / f"seed-{seed}"} if t == 0 else {}
-    return shared.get(name, folder / f"round-{t}") / f"{name}.jsonl"
-
-
-@dataclass(kw_only=True)
+@dataclass
 class Record:
     """The files of one arm and one seed. ``folder`` is its own, ``base`` is shared by all arms that sample f_0 alike."""
 
-    seed: int
-    rounds: int
     folder: Path
     base: Path
+    seed: int
+    rounds: int
 
     SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
 
@@ -52,7 +47,9 @@ class Record:
         return self.at(t) / ("final.json" if t == self.rounds else "round.json")
 
     def path(self, t: int, name: str) -> Path:
-        return table_path(self.folder, self.base, self.seed, t, name)
+        """Where a table of round t lies: what f_0 answers is shared by all arms, and its test answers by all seeds."""
+        shared = {"test": self.base, "samples": self.base / f"seed-{self.seed}"} if t == 0 else {}
+        return shared.get(name, self.at(t)) / f"{name}.jsonl"
 
     def finished(self) -> int:
         """How many of its rounds are on disk."""
@@ -73,21 +70,17 @@ class Record:
 
     def clock(self, t: int, what: str, start: float) -> None:
         """Wall time of a step: a note beside the artefacts, no part of them; a full disk stops at the next artefact."""
+        took = {"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / "times.jsonl", "a") as file:
-                took = {"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}
                 file.write(json.dumps(took) + "\n")
 
     def seconds(self, t: int) -> float:
-        """What the steps of round t took, over all processes that worked on it."""
-        total = 0.0
-        with contextlib.suppress(OSError):
-            for line in (self.folder / "times.jsonl").read_text(errors="replace").splitlines():
-                with contextlib.suppress(ValueError, TypeError, KeyError):  # a torn or damaged note stops nothing
-                    row = json.loads(line)
-                    total += float(row["seconds"]) if row["round"] == t else 0
-        return total
+        """What the steps of round t took, over all processes that worked on it; a torn or damaged note is skipped."""
+        notes, line = self.folder / "times.jsonl", rf'^{{"round": {t}, "what": "\w+", "seconds": (-?\d+\.\d+)}}$'
+        text = notes.read_text(errors="replace") if notes.exists() else ""
+        return sum(map(float, re.findall(line, text, re.MULTILINE)), 0.0)
 
 
 def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> pd.DataFrame:

@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from boostlib import runs
-from boostlib.processes import end_with_parent
 from boostlib.runner.execute import execute
 from boostlib.runner.parameters import Job, choose, fits, read_yaml, resolve, written
-from boostlib.tables import read_table
+from boostlib.runs.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,7 +234,7 @@ def _processes(workers: int) -> Iterator[Place]:
 
     def start(slot: int, *given: Any) -> Future:
         if slot not in pools:
-            pools[slot] = ProcessPoolExecutor(1, initializer=end_with_parent, initargs=(os.getpid(),))
+            pools[slot] = ProcessPoolExecutor(1, initializer=runs.end_with_parent, initargs=(os.getpid(),))
         return pools[slot].submit(one_run, *given)
 
     def drop(slot: int) -> None:

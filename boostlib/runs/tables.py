@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boostlib import runs
+from boostlib.runs.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """A small table as CSV, floats with 10 digits."""
-    runs.write_text(path, table.to_csv(index=False, float_format="%.10g"))
+    write_text(path, table.to_csv(index=False, float_format="%.10g"))
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

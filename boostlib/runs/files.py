@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from boostlib.environment import environment, git_commit  # noqa: F401
-from boostlib.processes import BUSY, cannot_write, held, locked  # noqa: F401
+from boostlib.runs.processes import cannot_write
+from boostlib.runs.provenance import environment
 
 FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
 SEAL = "sha256"  # key of a JSON file's own digest

@@ -1,6 +1,6 @@
 """Processes that share a disk: one a run folder, and workers that end with the process that started them.
 
-Not covered: starting workers (boosting.workers, runner.sweep).
+Not covered: starting workers (boosting.many, runner.sweep).
 """
 
 from __future__ import annotations

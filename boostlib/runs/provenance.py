@@ -34,7 +34,7 @@ def environment() -> dict:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this package lies in, with "+" where it was changed; None where it lies in none."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     alone = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as set within a hook
     with contextlib.suppress(OSError, subprocess.SubprocessError, StopIteration):
