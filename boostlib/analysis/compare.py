@@ -23,10 +23,7 @@ from boostlib.analysis.intervals import LEVEL, UNRESOLVED, Comparison, holm, mea
 from boostlib.analysis.measure import responses
 
 #: words -> the column of `boost`'s table, and the artefact with the answers behind it
-MEASURES = {
-    "greedy, test": ("test_accuracy", "test"),
-    "sampled, training prompts": ("train_accuracy", "verdicts"),
-}
+MEASURES = {"greedy, test": ("test_accuracy", "test"), "sampled, training prompts": ("train_accuracy", "verdicts")}
 COLUMNS = ["difference", "low", "high", "p", "verdict", "n"]
 
 
@@ -117,8 +114,7 @@ def differences(table: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd
 
 def to_reference(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every column of ``scores`` (a row a seed, a column a name) less the reference's: name, difference, ..., p_holm."""
-    others = [name for name in scores if name != reference]
-    rows = [{"name": name, **_row(paired(scores[name], scores[reference]))} for name in others]
+    rows = [{"name": x, **_row(paired(scores[x], scores[reference]))} for x in scores if x != reference]
     return with_holm(pd.DataFrame(rows, columns=["name", *COLUMNS]))
 
 

@@ -66,8 +66,7 @@ def rate(hits: ArrayLike, trials: ArrayLike) -> Estimate:
     n, total = len(trials), trials.sum()
     if not n:
         return Estimate(math.nan, math.nan, math.nan, 0, "nothing to measure: no such response")
-    p = hits.sum() / total
-    effective = total
+    p, effective = hits.sum() / total, total
     if n > 1 and 0 < p < 1:
         spread = n / (n - 1) * ((hits - p * trials) ** 2).sum() / total**2
         # few prompts know their own spread badly: the t quantile in place of the normal one, as variance

@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +137,9 @@ def moves(table: pd.DataFrame) -> pd.DataFrame:
         last = int(run["round"].max())
         samples, labels = responses(run, "verdicts"), responses(run[run["labels"] > 0], "labels")
         examples = responses(run[run["round"] < last], "examples")
-        ids = samples["id"].unique()
-
-        def size(rows: pd.DataFrame, ids=ids, last=last) -> np.ndarray:  # (prompts, rounds) how many responses
-            found = rows.groupby(["id", "round"]).size().unstack(fill_value=0)
-            return found.reindex(index=ids, columns=range(last + 1), fill_value=0).to_numpy(float)
-
+        size = partial(_size, ids=samples["id"].unique(), rounds=range(last + 1))
         known, right = samples[samples["status"] != "error"], samples[samples["status"] == "pass"]
         accuracy = size(right) / np.maximum(size(known), 1)
-
         used = examples[examples["weight"] > 0]
         own, labeled = (size(used[used["source"] == source]) > 0 for source in ("S+", "D"))
         kept, kept_labels = samples[samples["accepted"]], labels[labels["accepted"]]
@@ -158,6 +153,12 @@ def moves(table: pd.DataFrame) -> pd.DataFrame:
                 before, after = accuracy[of, t].mean(), accuracy[of, t + 1].mean()
                 rows.append((arm, seed, t, data, int(of.sum()), of_data, before, after))
     return pd.DataFrame(rows, columns=["arm", "seed", "round", "data", "prompts", "share", "before", "after"])
+
+
+def _size(rows: pd.DataFrame, ids: np.ndarray, rounds: range) -> np.ndarray:
+    """(prompts, rounds) how many of the rows, which are responses."""
+    found = pd.crosstab(rows["id"], rows["round"])
+    return found.reindex(index=ids, columns=rounds, fill_value=0).to_numpy(float)
 
 
 def calibrate(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200) -> Calibration:
@@ -195,10 +196,9 @@ def fit_law(
         return np.quantile(boots, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if n_boot else np.full((2, 5), np.nan)
 
     low, high = interval(chosen, theta)
-    full = list(MASSES)[-1]
     for i, mass in ((2, "zero"), (3, "one")):
-        if mass not in chosen and full in fits:  # left out for want of evidence, which is not evidence of none
-            high[i] = interval(full, fits[full][0])[1][i]
+        if mass not in chosen and masses is None:  # left out for want of evidence, which is not evidence of none
+            high[i] = interval("zero and one", fits["zero and one"][0])[1][i]
     parts = zip(_natural(theta, chosen), map(float, low), map(float, high), strict=True)
     fit = LawFit(*(Estimate(*part, len(right)) for part in parts), misfit=math.nan, masses=chosen)
     return replace(fit, misfit=_misfit(fit, c, n, weight))
@@ -231,11 +231,10 @@ def _fit(c, n, weight, masses: str, start: np.ndarray | None = None) -> tuple[np
         slopes += [share * (end - law) for share, end in zip(odds / (1 + odds.sum()), ends, strict=True)]
         return -float(weight @ np.log(law)), -np.array(slopes) @ (weight / law)
 
-    if start is None:
-        mean = np.clip((weight * c).sum() / (weight * n).sum(), 0.02, 0.98)
-        starts = [np.r_[np.log([s * mean, s * (1 - mean)]), [-2.0] * len(ends)] for s in (0.7, 4.0)]
-    else:
-        starts = [np.r_[start[:2], np.maximum(start[2:], -4)]]  # a mass near 0 has no slope to leave it by
+    mean = np.clip((weight * c).sum() / (weight * n).sum(), 0.02, 0.98)
+    starts = [np.r_[np.log([s * mean, s * (1 - mean)]), [-2.0] * len(ends)] for s in (0.7, 4.0)]
+    if start is not None:  # a mass near 0 has no slope to leave it by
+        starts = [np.r_[start[:2], np.maximum(start[2:], -4)]]
     bounds = [(-6, 8)] * 2 + [(-12, 12)] * len(ends)
     found = [minimize(loss, s, method="L-BFGS-B", jac=True, bounds=bounds) for s in starts]
     best = min(found, key=lambda r: r.fun)
