@@ -61,7 +61,9 @@ def load(split: str, n: int | None, seed: int, *, levels: Levels = (2, 3, 4, 5),
     return Arithmetic("arithmetic", split, problems, exemplars, ("\n",), room, separator="\n")
 
 
-def pretraining_pairs(n: int, seed: int, weights: Levels | None = None, largest: int = LARGEST) -> list[tuple[str, str]]:
+def pretraining_pairs(
+    n: int, seed: int, weights: Levels | None = None, largest: int = LARGEST
+) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
 

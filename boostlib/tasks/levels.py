@@ -9,7 +9,9 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
+from typing import TypeVar
 
+Item = TypeVar("Item")
 Levels = Sequence[int] | Mapping[int, float]
 
 
@@ -32,7 +34,7 @@ def weights_of(levels: Levels, known: range, task: str, unit: str) -> dict[int, 
     return {level: weight for level, weight in sorted(weights.items()) if weight > 0}
 
 
-def by_share[Item](
+def by_share(
     weights: Mapping[int, float], draws: Callable[[int, int], Iterable[Item]], prompt: Callable[[Item], str], split: range
 ) -> Iterator[Item]:  # fmt: skip
     """Items with different prompts of a split, without end. The level furthest behind its share comes next, so every
