@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -27,10 +28,10 @@ def expected_error(d: Parameters, p: np.ndarray) -> np.ndarray:
     p = np.asarray(p, float)
     s = p * (1 - d.gamma_fn) + (1 - p) * d.gamma_fp
     z = (1 - s) ** d.k
+    # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
+    wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
     if d.alpha == 1:  # S+ has no weight: a prompt with accepted samples keeps its p
         wrong_samples = (1 - z) * (1 - p)
-    else:  # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
-        wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
     error = d.eta + (1 - d.eta) * (wrong_samples + z * _wrong_labels(d, p))
     return np.minimum(error, 1.0)  # the sum may round above 1, and iterating would magnify that
 
@@ -73,10 +74,8 @@ class Bound:
 
     def least_error(self, e0: float, rounds: int) -> np.ndarray:
         """Jensen's side at t = 0..rounds: no run has less expected error."""
-        errors = [e0]
-        for _ in range(rounds):
-            errors.append(float(expected_error(self.parameters, 1 - errors[-1])))
-        return np.array(errors)
+        step = lambda e, _: float(expected_error(self.parameters, 1 - e))  # noqa: E731
+        return np.array(list(accumulate(range(rounds), step, initial=e0)))
 
 
 def bound_of(d: Parameters) -> Bound:
@@ -85,8 +84,7 @@ def bound_of(d: Parameters) -> Bound:
         raise ValueError("the bound is derived for policy 'hard', one number beta and alpha below 1.")
     if d.gamma_fn + d.gamma_fp > 1:
         raise ValueError(
-            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is outside [0, 1]: "
-            "the filter is worse than chance, and the bound's proof needs one that is not."
+            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is above 1: the filter is worse than chance."
         )
     w0, w1 = _wrong_labels(d, np.array([0.0, 1.0])).tolist()
     at0 = d.eta + (1 - d.eta) * (1 - (1 - d.gamma_fp) ** d.k * (1 - w0))

@@ -2,8 +2,8 @@
 where it can have both (`uniform`).
 
 A prompt's state is its law over kinds of responses: (right, wrong), or more kinds for a biased filter. After a round
-with data it is a vector of small fractions, counts / total; after a round without data it is kept. A learner error
-eta mixes every law with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
+with data it is a vector of small fractions, counts / total; without data it is kept. A learner error eta mixes every
+law with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
 
 Not covered: budgets shared over prompts, policies that look at the samples, shared skills (monte_carlo).
 """
@@ -79,8 +79,7 @@ def learnt(laws: np.ndarray, keep: np.ndarray, draws: int) -> tuple[np.ndarray, 
     table = outcomes(keep, draws)
     sums = np.empty((len(table.starts), len(laws)))
     size = max(1, _BLOCK // len(table.counts))
-    for start in range(0, len(laws), size):
-        part = slice(start, start + size)
+    for part in (slice(start, start + size) for start in range(0, len(laws), size)):
         np.add.reduceat(chances(laws[part], keep, draws), table.starts, out=sums[:, part])
     return (sums[1:], sums[0]) if table.can_be_empty else (sums, np.zeros(len(laws)))
 
@@ -117,16 +116,11 @@ class Round:
     pooled: bool  # alpha is shared out over all prompts; else within each
 
     @property
-    def kinds(self) -> int:
-        return self.keep.size
-
-    @property
     def states(self) -> tuple[np.ndarray, np.ndarray]:
         return _states(outcomes(self.keep, self.k), outcomes(self.keep_labels, self.m))
 
     def age(self, laws: np.ndarray, rounds: int | np.ndarray) -> np.ndarray:
-        """Laws (n, kinds) after so many rounds of learner error, or after each of ``rounds`` (r,): (r, n, kinds). Mass
-        moves to the last kind."""
+        """Laws (n, kinds) after so many rounds of learner error (each of ``rounds`` (r,): (r, n, kinds))."""
         left = ((1 - self.eta) ** np.asarray(rounds, float))[..., None, None]
         aged = laws * left
         aged[..., -1:] += 1 - left
@@ -158,14 +152,13 @@ class Round:
         block = min(8, max(1, 20_000 // len(laws)))
         for t in range(0, rounds if self.eta else 0, block):
             aged = self.age(laws, np.arange(t, min(t + block, rounds)))
-            parts = self.step(aged.reshape(-1, self.kinds))
+            parts = self.step(aged.reshape(-1, laws.shape[1]))
             yield from map(Step, *(np.split(part, len(aged), axis=-1) for part in parts))
 
 
 def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
     """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n)."""
-    both_kinds = rnd.everyone and rnd.m > 0
-    return (forward_mixed if both_kinds else forward)(rnd, laws, mass, rounds)
+    return (forward_mixed if rnd.everyone and rnd.m > 0 else forward)(rnd, laws, mass, rounds)
 
 
 def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
@@ -177,14 +170,13 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
         label, none_kept = (x.T for x in rnd.labeled(rnd.labeler))
         nothing = np.where(none_kept > _NEGLIGIBLE, none_kept, 0)[:, None]
 
-    def spread(mass: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def spread(mass: np.ndarray, reached: np.ndarray, asks: np.ndarray, keeps: np.ndarray) -> tuple[np.ndarray, ...]:
         """Of mass (classes, n): what samples bring to each state, what the labeler is asked about, what keeps its law."""
-        reached, asks, keeps = step
         return mass @ reached.T, mass @ asks, mass * (keeps + asks * nothing)
 
     can_wait = nothing.any() or rnd.labeler is None or rnd.alpha == 1
     ages = max(rounds, 1) if rnd.eta > 0 and can_wait else 1
-    values = rnd.age(fractions, np.arange(1, ages + 1)).reshape(-1, rnd.kinds)
+    values = rnd.age(fractions, np.arange(1, ages + 1)).reshape(-1, laws.shape[1])
     of_states, of_untouched = rnd.step(values), rnd.steps(laws, rounds)
     untouched, mass = mass, np.zeros((classes, 0 if ages > 1 else s))
     for t in range(rounds + 1):
@@ -192,9 +184,9 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
         yield [(rnd.age(laws, t), untouched), (values[:n], mass)]
         if t == rounds:
             return
-        sampled, asked, kept = spread(mass, Step(*(part[..., :n] for part in of_states)))
+        sampled, asked, kept = spread(mass, *(part[..., :n] for part in of_states))
         if untouched.sum() > _NEGLIGIBLE:
-            first, also_asked, untouched = spread(untouched, next(of_untouched))
+            first, also_asked, untouched = spread(untouched, *next(of_untouched))
             sampled, asked = sampled + first, asked + also_asked
         fresh = asked[:, None] * label
         fresh[:, : sampled.shape[1]] += sampled
@@ -202,15 +194,12 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
 
 
 def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """One part at each t. Every prompt gets labels, so that it can hold S+ and D at once.
-
-    Algorithm 2 weighs an S+ example by (1 - alpha) / |S+| and a D example by alpha / |D|. The totals tie all prompts
-    together (``pooled``); with many prompts they settle at their expectations, and the chain is exact in that limit. With
-    a prompt's own totals it is exact for any number of prompts.
-    """
+    """One part at each t. Every prompt gets labels, so it can hold S+ (an example weighs (1 - alpha) / |S+|) and D
+    (alpha / |D|) at once. ``pooled`` totals tie all prompts together; with many prompts they settle at their expectations,
+    and the chain is exact in that limit. With a prompt's own totals it is exact for any number of prompts."""
     m, alpha = rnd.m, rnd.alpha
-    in_s = outcomes(rnd.keep, rnd.k).counts[:, None, : rnd.kinds]
-    in_d = outcomes(rnd.keep_labels, m).counts[None, :, : rnd.kinds]
+    in_s = outcomes(rnd.keep, rnd.k).counts[:, None, :-1]
+    in_d = outcomes(rnd.keep_labels, m).counts[None, :, :-1]
     n_s, n_d = in_s.sum(-1), in_d.sum(-1)
     for t in range(rounds + 1):
         yield [(laws, mass)]
@@ -226,9 +215,7 @@ def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -
             w_s, w_d = _shared(1 - alpha, n_s), _shared(alpha, n_d)
         total = w_s * n_s + w_d * n_d  # (outcomes of samples, outcomes of labels), as all that follows
         has_data = total > 0
-        after = w_s[..., None] * in_s + w_d[..., None] * in_d
-        after = after[has_data] / total[has_data][:, None]
-
+        after = (w_s[..., None] * in_s + w_d[..., None] * in_d)[has_data] / total[has_data][:, None]
         sampled = chances(laws, rnd.keep, rnd.k)
         reached, waiting = [], []
         for row, labeler in zip(mass, labelers, strict=True):

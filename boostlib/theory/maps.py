@@ -60,8 +60,7 @@ def rounds_to_error(
         x = d.noisy(gamma)
         error = 1 - x.exact_over_beta(betas, 0.0, most)
         for beta, e in zip(betas, error, strict=True):
-            there = e <= eps * (1 + 1e-9)  # 1 - 0.9 squared rounds above 0.01
-            exact = float(np.argmax(there)) if there.any() else np.inf
+            exact = next((float(t) for t in range(most + 1) if e[t] <= eps * (1 + 1e-9)), np.inf)  # 1 - 0.9^2 > 0.01
             rows.append((gamma, beta, exact, replace(x, beta=float(beta)).bound(eps)))
     return pd.DataFrame(rows, columns=["gamma", "beta", "exact", "bound"])
 
@@ -80,11 +79,9 @@ def phase_diagram(
 def by_policy(
     d: Dynamics, p0: np.ndarray, policies: Iterable[str], budgets: Sequence[float], rounds: int, seeds: int, seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
-    """Columns policy, budget, seed, round, accuracy: mean of p_t over the prompts p0 (n,) in each run.
-
-    ``budgets`` are labels a prompt and round, on average; every policy spends round(budget x n) a round. Runs of one
-    seed share their random numbers until the policies part, so differences are to be taken by seed.
-    """
+    """Columns policy, budget, seed, round, accuracy: mean of p_t over the prompts p0 (n,) in each run. A policy spends
+    round(budget x n) labels a round. Runs of one seed share their random numbers until the policies part, so
+    differences are to be taken by seed."""
     p0, frames = np.asarray(p0, dtype=float), []
     for policy, budget in product(policies, budgets):
         curves = replace(d, policy=policy).simulate(p0, rounds, seeds, seed, budget=round(budget * len(p0)))
