@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
@@ -47,8 +46,7 @@ def _wrong_labels(d: Parameters, p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bound:
-    """e_t <= floor + rate^t (e_0 - floor), with e_t = E[1 - p_t]; ``rate`` in [0, 1]. At rate 1 (floor 0) it says only
-    that the error never rises."""
+    """e_t <= floor + rate^t (e_0 - floor); ``rate`` in [0, 1]. At rate 1 (floor 0): the error never rises."""
 
     parameters: Parameters
     rate: float
@@ -74,8 +72,10 @@ class Bound:
 
     def least_error(self, e0: float, rounds: int) -> np.ndarray:
         """Jensen's side at t = 0..rounds: no run has less expected error."""
-        step = lambda e, _: float(expected_error(self.parameters, 1 - e))  # noqa: E731
-        return np.array(list(accumulate(range(rounds), step, initial=e0)))
+        errors = [e0]
+        for _ in range(rounds):
+            errors.append(float(expected_error(self.parameters, 1 - errors[-1])))
+        return np.array(errors)
 
 
 def bound_of(d: Parameters) -> Bound:

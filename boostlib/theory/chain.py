@@ -1,5 +1,4 @@
-"""A round as a finite Markov chain: `forward` where a prompt has data of one kind (`hard`, filter only), `forward_mixed`
-where it can have both (`uniform`).
+"""A round as a finite Markov chain.
 
 A prompt's state is its law over kinds of responses: (right, wrong), or more kinds for a biased filter. After a round
 with data it is a vector of small fractions, counts / total; without data it is kept. A learner error eta mixes every
@@ -13,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
 from math import e, prod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -93,14 +90,6 @@ def _states(samples: Outcomes, labels: Outcomes) -> tuple[np.ndarray, np.ndarray
     return fractions / fractions.sum(1, keepdims=True), np.array(place, int)
 
 
-class Step(NamedTuple):
-    """What a round does to n laws."""
-
-    reached: np.ndarray  # (s, n): chance of each state by samples, without the last ones where only labels lead to them
-    asks: np.ndarray  # (n,): chance that the class's labeler is asked
-    keeps: np.ndarray  # (n,): chance that the law is kept, and nobody asked
-
-
 @dataclass(frozen=True)
 class Round:
     """What the chain needs to know of a round."""
@@ -133,27 +122,19 @@ class Round:
         by_state[place], nothing = learnt(laws, self.keep_labels, self.m)
         return by_state, nothing
 
-    def step(self, laws: np.ndarray) -> Step:
+    def step(self, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a round does to n laws: chances (s, n) of each state by samples, without the last ones where only labels
+        lead to them; (n,) that the class's labeler is asked; and (n,) that the law is kept, and nobody asked."""
         reached, failed = learnt(laws, self.keep, self.k)
         keeps = np.zeros(len(laws))
         if self.alpha == 1:  # S+ has no weight
             reached, keeps = np.zeros_like(reached), 1 - failed
         if self.labeler is not None:
-            return Step(reached, failed, keeps)
+            return reached, failed, keeps
         by_labels, nothing = self.labeled(laws)  # the prompt asks itself
         by_labels *= failed
         by_labels[: len(reached)] += reached
-        return Step(by_labels, np.zeros(len(laws)), keeps + failed * nothing)
-
-    def steps(self, laws: np.ndarray, rounds: int) -> Iterator[Step]:
-        """`step` of laws that only age, at t = 0, 1, ...; several rounds at once: few, large array operations."""
-        if self.eta == 0:
-            yield from repeat(self.step(laws), rounds)
-        block = min(8, max(1, 20_000 // len(laws)))
-        for t in range(0, rounds if self.eta else 0, block):
-            aged = self.age(laws, np.arange(t, min(t + block, rounds)))
-            parts = self.step(aged.reshape(-1, laws.shape[1]))
-            yield from map(Step, *(np.split(part, len(aged), axis=-1) for part in parts))
+        return by_labels, np.zeros(len(laws)), keeps + failed * nothing
 
 
 def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
@@ -162,7 +143,8 @@ def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator
 
 
 def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """Two parts at each t: prompts that no data has reached yet; and the states by age, (ages x s, kinds)."""
+    """Where a prompt has data of one kind. Two parts at each t: prompts that no data has reached yet; and the states by
+    age, (ages x s, kinds)."""
     fractions, _ = rnd.states
     s, classes = len(fractions), len(mass)
     label, nothing = np.zeros((classes, s)), np.zeros((classes, 1))  # the states that labels lead to, no label kept
@@ -177,7 +159,7 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
     can_wait = nothing.any() or rnd.labeler is None or rnd.alpha == 1
     ages = max(rounds, 1) if rnd.eta > 0 and can_wait else 1
     values = rnd.age(fractions, np.arange(1, ages + 1)).reshape(-1, laws.shape[1])
-    of_states, of_untouched = rnd.step(values), rnd.steps(laws, rounds)
+    of_states, of_untouched = rnd.step(values), rnd.step(laws)
     untouched, mass = mass, np.zeros((classes, 0 if ages > 1 else s))
     for t in range(rounds + 1):
         n = mass.shape[1]
@@ -186,8 +168,9 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
             return
         sampled, asked, kept = spread(mass, *(part[..., :n] for part in of_states))
         if untouched.sum() > _NEGLIGIBLE:
-            first, also_asked, untouched = spread(untouched, *next(of_untouched))
+            first, also_asked, untouched = spread(untouched, *of_untouched)
             sampled, asked = sampled + first, asked + also_asked
+            of_untouched = rnd.step(rnd.age(laws, t + 1)) if rnd.eta else of_untouched
         fresh = asked[:, None] * label
         fresh[:, : sampled.shape[1]] += sampled
         mass = np.hstack([fresh, kept]) if ages > 1 else fresh + kept  # what is kept grows a round older

@@ -1,6 +1,5 @@
-"""Laws of p: how the chance of a right response is spread over prompts, before and during a run.
-
-Not covered: how a law changes in a round (chain), and fitting one to samples (analysis.measure).
+"""Laws of p: how the chance of a right response is spread over prompts, before and during a run. Not covered: how a
+law changes in a round (chain), and fitting one to samples (analysis.measure).
 """
 
 from __future__ import annotations
@@ -33,10 +32,8 @@ class Histogram:
 
     def __init__(self, values: Sequence[float], weights: Sequence[float]) -> None:
         v, w = np.atleast_1d(np.asarray(values, float)), np.atleast_1d(np.asarray(weights, float))
-        if v.shape != w.shape or v.ndim != 1:
-            raise ValueError(f"Histogram: {v.size} values but {w.size} weights; give one weight a value.")
-        if not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
-            raise ValueError("Histogram: weights must be finite, at least 0 and not all 0.")
+        if v.shape != w.shape or v.ndim != 1 or not ((w >= 0).all() and 0 < w.sum() < np.inf):
+            raise ValueError("Histogram: give one weight a value, finite, at least 0 and not all 0.")
         object.__setattr__(self, "values", tuple(_chances(v).tolist()))
         object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
 
@@ -90,9 +87,8 @@ def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
     return p, np.full(p.size, 1 / p.size)
 
 
-def draw(p0: Initial, prompts: int, rng: np.random.Generator) -> np.ndarray:
+def draw(p: np.ndarray | BetaLaw | Histogram, prompts: int, rng: np.random.Generator) -> np.ndarray:
     """``prompts`` values of p_0, independent draws; an array is given back as it is."""
-    p = as_initial(p0)
     if isinstance(p, BetaLaw):
         return rng.beta(p.a, p.b, prompts)
     if isinstance(p, Histogram):

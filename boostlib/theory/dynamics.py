@@ -1,6 +1,5 @@
-"""The model of boosting with weak data, computed exactly; the docstring of `Dynamics` is the model in a page.
-
-Not covered: how the chain is computed (chain), the proof of the bound (bounds), how runs are simulated (monte_carlo).
+"""The model of boosting with weak data, computed exactly; the docstring of `Dynamics` is the model in a page. Not
+covered: how the chain is computed (chain), the proof of the bound (bounds), how runs are simulated (monte_carlo).
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ class Dynamics(Parameters):
     p_t(x) is the chance that the model f_t answers prompt x rightly. One round:
 
     1. Sample ``k`` responses; c ~ Binomial(k, p_t) are right.
-    2. Filter: a ~ Binomial(c, 1 - gamma_fn) right and b ~ Binomial(k - c, gamma_fp) wrong ones enter S+. A prompt
-       with a + b = 0 is in P-, the failed prompts. gamma_fp = gamma_fn = gamma < 1/2 is the paper's gamma-noisy
-       filter; gamma_fp = 1, gamma_fn = 0 accepts all.
+    2. Filter: a ~ Binomial(c, 1 - gamma_fn) right and b ~ Binomial(k - c, gamma_fp) wrong ones enter S+. A prompt with
+       a + b = 0 is in P-, the failed prompts. gamma_fp = gamma_fn < 1/2 is the paper's gamma-noisy filter.
     3. Label: ``policy`` gives prompts labels, each right with chance ``beta``: "hard" m to each prompt of P-, "uniform" m
        to every prompt, any other name of `boostlib.allocation.POLICIES` shares a budget (`simulate` alone).
        ``weak_data`` "A" keeps the labels that the filter accepts, "all" keeps all of them.

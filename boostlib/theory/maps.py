@@ -1,7 +1,4 @@
-"""Questions asked of many settings at once: a data frame for each figure of the theory.
-
-Not covered: drawing (figures.theory).
-"""
+"""Questions asked of many settings at once: a data frame for each figure of the theory. Not covered: drawing."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ from boostlib.theory.parameters import ARMS
 
 
 def with_hopeless(share: float, rest: BetaLaw, nodes: int = 123) -> Histogram:
-    """A p_0 with a ``share`` of prompts at exactly 0 and the others ~ ``rest``, by Gauss-Jacobi nodes: exact for
-    polynomials in p_0 of degree up to 2 nodes - 1."""
+    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials of degree up to 2 nodes - 1."""
     p, w = support(rest, 2 * nodes - 2)
     return Histogram([0.0, *p], [share, *(1 - share) * w])
 

@@ -1,6 +1,5 @@
-"""The parameters of the model, checked once, and the arms as changes to them.
-
-Not covered: what follows from them (`dynamics`, and the modules below it); its docstring says what each one means.
+"""The parameters of the model, checked once, and the arms as changes to them. Not covered: what follows from them
+(`dynamics`, whose docstring says what each one means).
 """
 
 from __future__ import annotations
@@ -108,4 +107,5 @@ def check_chance(**named: float) -> None:
 def check_known(known: Iterable[str], **named: str) -> None:
     for name, value in named.items():
         if value not in known:
-            raise ValueError(f"{name} = {value!r}; known are {' and '.join(map(repr, known))}.")
+            listed = " and ".join(", ".join(map(repr, known)).rsplit(", ", 1))
+            raise ValueError(f"{name} = {value!r}; known are {listed}.")
