@@ -32,11 +32,8 @@ class Problem:
 @dataclass(frozen=True)
 class Task:
     """Problems of one split, how to prompt for them and how to judge a response. Tasks override ``grade_one``
-    (or ``grade``, where many are judged at once) and ``corrupt``.
-
-    ``exemplars`` are the few-shot examples, fixed and in no split that is sampled or reported on; sampling
-    stops at the learner's end token, at any string of ``stop``, or after ``max_new_tokens``.
-    """
+    (or ``grade``, where many are judged at once) and ``corrupt``. ``exemplars`` are the few-shot examples, in no split;
+    sampling stops at the learner's end token, at any string of ``stop``, or after ``max_new_tokens``."""
 
     name: str
     split: str
@@ -49,8 +46,7 @@ class Task:
     def prefix(self, shots: int) -> str:
         """The few-shot text that goes before a prompt; "" for 0 shots."""
         if not 0 <= shots <= len(self.exemplars):
-            most = len(self.exemplars)
-            raise ValueError(f"shots must be between 0 and {most} for {self.name}, not {shots}.")
+            raise ValueError(f"shots must be between 0 and {len(self.exemplars)} for {self.name}, not {shots}.")
         return "".join(e.prompt + e.reference + self.separator for e in self.exemplars[:shots])
 
     def quality(self, problem: Problem, response: str) -> bool:
@@ -60,10 +56,8 @@ class Task:
     def grade(
         self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None, workers: int = 1
     ) -> list[str]:
-        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error".
-
-        ``progress`` is called with increments; ``workers`` matters only to tasks that execute programs.
-        """
+        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is called
+        with increments; ``workers`` matters only to tasks that execute programs."""
         verdicts = []
         for problem, response in pairs:
             verdicts.append(self.grade_one(problem, response))
@@ -81,23 +75,21 @@ class Task:
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of the problems and exemplars: part of a run's identity."""
         content = {key: [asdict(p) for p in getattr(self, key)] for key in ("problems", "exemplars")}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-#: A new task is one more entry: a callable (split, n, seed, *, options) -> Task, or the module whose ``load`` is one. A
-#: module is imported when its task is first asked for: datasets and reasoning-gym take seconds.
+#: A new task is one more entry: a callable (split, n, seed, *, options) -> Task, or the module whose ``load`` is one,
+#: imported when its task is first asked for: datasets and reasoning-gym take seconds.
 TASKS: dict[str, str | Callable[..., Task]] = {
     name: f"boostlib.tasks.{name}" for name in ("arithmetic", "gsm8k", "gsm_symbolic", "coins", "mbpp", "mbpp_mini")
 }
 
 
 def load_task(name: str, split: str = "train", n: int | None = None, seed: int = 0, **options) -> Task:
-    """The task ``name``: n problems of a split, chosen by ``seed``; n=None for all of them.
+    """The task ``name``: n problems of a split, chosen by ``seed`` (a smaller n gives a prefix); n=None for all of them.
 
-    The first 128 of n=256 are those of n=128 with the same seed. "train" is for sampled prompts, "validation"
-    for any tuning, "test" only for reporting. Raises ValueError for an unknown name, split or option, and
-    for more problems than there are.
+    "train" is for sampled prompts, "validation" for any tuning, "test" only for reporting. Raises ValueError for an
+    unknown name, split or option, and for more problems than there are.
     """
     if name not in TASKS:
         raise ValueError(f"Unknown task {name!r}; known: {', '.join(sorted(TASKS))}.")

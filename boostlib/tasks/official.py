@@ -28,8 +28,7 @@ class Official:
     def rows(self, split: str = "") -> list[dict]:
         """Raises ValueError, one sentence with both ways to get them, where neither has the official rows."""
         file, sha256, count = self.files[split]
-        folder = os.environ.get("BOOSTLIB_DATA")
-        if not folder:
+        if not (folder := os.environ.get("BOOSTLIB_DATA")):
             return self._from_hub(split, count)
         path = Path(folder) / file
         try:
@@ -43,19 +42,16 @@ class Official:
     def _from_hub(self, split: str, count: int) -> list[dict]:
         from datasets import load_dataset
 
-        only = {"split": split} if split else {}
         try:
-            data = load_dataset(self.repository, self.config, **only, revision=self.revision)
-            rows = list(data) if split else [row for part in data.values() for row in part]
+            data = load_dataset(self.repository, self.config, split=split or None, revision=self.revision)
         except Exception as error:  # of many kinds: no network, no such revision, a broken cache
             raise self._failed(f"BOOSTLIB_DATA is not set and the hub gave nothing ({type(error).__name__})") from error
+        rows = list(data) if split else [row for part in data.values() for row in part]
         if len(rows) != count:
             raise self._failed(f"the hub gave {len(rows):,} rows, not {count:,}")
         return rows
 
     def _failed(self, what: str) -> ValueError:
         files = " and ".join(file for file, _, _ in self.files.values())
-        return ValueError(
-            f"{self.name}: {what}. Either set BOOSTLIB_DATA to a folder with {files}, of {self.home}, or unset it and have "
-            f"the hub's {self.repository} in reach or in its cache."
-        )
+        ways = f"a folder with {files}, of {self.home}, or unset it and have the hub's {self.repository} in reach or cached"
+        return ValueError(f"{self.name}: {what}. Either set BOOSTLIB_DATA to {ways}.")

@@ -1,9 +1,7 @@
 """A biased filter: it always accepts one family of wrong responses. The same chain with three kinds of responses.
 
-arXiv 2510.16657 shows that with an imperfect verifier a model ends at the verifier's "knowledge centre". Here that is
-the family: the filter takes it for right, so samples of it enter S+ and hide the prompt from the labeler.
-
-Not covered: Monte Carlo, a shared budget, several families.
+arXiv 2510.16657: with an imperfect verifier a model ends at the verifier's "knowledge centre". Here that is the family:
+samples of it enter S+ and hide the prompt from the labeler. Not covered: Monte Carlo, a shared budget, several families.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ def expected_error(d: Parameters, p: np.ndarray) -> np.ndarray:
     p = np.asarray(p, float)
     s = p * (1 - d.gamma_fn) + (1 - p) * d.gamma_fp
     z = (1 - s) ** d.k
+    # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
+    wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
     if d.alpha == 1:  # S+ has no weight: a prompt with accepted samples keeps its p
         wrong_samples = (1 - z) * (1 - p)
-    else:  # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
-        wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
     error = d.eta + (1 - d.eta) * (wrong_samples + z * _wrong_labels(d, p))
     return np.minimum(error, 1.0)  # the sum may round above 1, and iterating would magnify that
 
@@ -46,8 +46,7 @@ def _wrong_labels(d: Parameters, p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bound:
-    """e_t <= floor + rate^t (e_0 - floor), with e_t = E[1 - p_t]; ``rate`` in [0, 1]. At rate 1 (floor 0) it says only
-    that the error never rises."""
+    """e_t <= floor + rate^t (e_0 - floor); ``rate`` in [0, 1]. At rate 1 (floor 0): the error never rises."""
 
     parameters: Parameters
     rate: float
@@ -85,8 +84,7 @@ def bound_of(d: Parameters) -> Bound:
         raise ValueError("the bound is derived for policy 'hard', one number beta and alpha below 1.")
     if d.gamma_fn + d.gamma_fp > 1:
         raise ValueError(
-            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is outside [0, 1]: "
-            "the filter is worse than chance, and the bound's proof needs one that is not."
+            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is above 1: the filter is worse than chance."
         )
     w0, w1 = _wrong_labels(d, np.array([0.0, 1.0])).tolist()
     at0 = d.eta + (1 - d.eta) * (1 - (1 - d.gamma_fp) ** d.k * (1 - w0))

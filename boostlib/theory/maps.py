@@ -1,7 +1,4 @@
-"""Questions asked of many settings at once: a data frame for each figure of the theory.
-
-Not covered: drawing (figures.theory).
-"""
+"""Questions asked of many settings at once: a data frame for each figure of the theory. Not covered: drawing."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ from boostlib.theory.parameters import ARMS
 
 
 def with_hopeless(share: float, rest: BetaLaw, nodes: int = 123) -> Histogram:
-    """A p_0 with a ``share`` of prompts at exactly 0 and the others ~ ``rest``, by Gauss-Jacobi nodes: exact for
-    polynomials in p_0 of degree up to 2 nodes - 1."""
+    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials of degree up to 2 nodes - 1."""
     p, w = support(rest, 2 * nodes - 2)
     return Histogram([0.0, *p], [share, *(1 - share) * w])
 
@@ -60,8 +56,7 @@ def rounds_to_error(
         x = d.noisy(gamma)
         error = 1 - x.exact_over_beta(betas, 0.0, most)
         for beta, e in zip(betas, error, strict=True):
-            there = e <= eps * (1 + 1e-9)  # 1 - 0.9 squared rounds above 0.01
-            exact = float(np.argmax(there)) if there.any() else np.inf
+            exact = next((float(t) for t in range(most + 1) if e[t] <= eps * (1 + 1e-9)), np.inf)  # 1 - 0.9^2 > 0.01
             rows.append((gamma, beta, exact, replace(x, beta=float(beta)).bound(eps)))
     return pd.DataFrame(rows, columns=["gamma", "beta", "exact", "bound"])
 
@@ -80,11 +75,9 @@ def phase_diagram(
 def by_policy(
     d: Dynamics, p0: np.ndarray, policies: Iterable[str], budgets: Sequence[float], rounds: int, seeds: int, seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
-    """Columns policy, budget, seed, round, accuracy: mean of p_t over the prompts p0 (n,) in each run.
-
-    ``budgets`` are labels a prompt and round, on average; every policy spends round(budget x n) a round. Runs of one
-    seed share their random numbers until the policies part, so differences are to be taken by seed.
-    """
+    """Columns policy, budget, seed, round, accuracy: mean of p_t over the prompts p0 (n,) in each run. A policy spends
+    round(budget x n) labels a round. Runs of one seed share their random numbers until the policies part, so
+    differences are to be taken by seed."""
     p0, frames = np.asarray(p0, dtype=float), []
     for policy, budget in product(policies, budgets):
         curves = replace(d, policy=policy).simulate(p0, rounds, seeds, seed, budget=round(budget * len(p0)))
