@@ -38,12 +38,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Response:
-    """One sampled response: its text (stop string and end token removed), how many tokens were sampled
-    for it, and whether it ended by itself (False: cut at ``max_new_tokens``)."""
+    """One sampled response: its text without stop string and end token."""
 
     text: str
-    tokens: int
-    finished: bool = True
+    tokens: int  # how many were sampled for it
+    finished: bool = True  # by itself; False: cut at ``max_new_tokens``
     ids: tuple[int, ...] | None = None  # the text's tokens as sampled; None: the learner has none
 
 
@@ -65,12 +64,9 @@ class Learner(Protocol):
         self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Response]]:  # fmt: skip
-        """k responses to each prompt, in the order of the prompts.
-
-        ``keys[i]`` are small non-negative integers (seed, round, stream, prompt number); sample j of prompt i is drawn
-        with randomness that depends on ``(*keys[i], j)`` alone, so order, batch and sharding do not matter.
-        ``progress(samples, tokens)`` is called with increments.
-        """
+        """k responses to each prompt, in order. ``keys[i]`` are small non-negative integers (seed, round, stream, prompt
+        number); sample j of prompt i is drawn with randomness from ``(*keys[i], j)`` alone, so order, batch and sharding
+        do not matter. ``progress(samples, tokens)`` is called with increments."""
 
     def fine_tune(
         self, examples: Sequence[Example], *, steps: int, batch_size: int, lr: float, seed: int,

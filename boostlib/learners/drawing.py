@@ -35,18 +35,22 @@ def head(model: nn.Module, hidden: Tensor) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
+def knows_head(model: nn.Module) -> bool:
+    """Whether `head` gives this architecture's own logits."""
+    ids = torch.arange(4, device=model.device)[None] % model.config.vocab_size
+    with torch.no_grad():
+        ours = head(model, model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+        return torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-3, atol=1e-3)
+
+
 def uniforms(key: Sequence[int], j: int, n: int) -> np.ndarray:
-    """The n uniform numbers of sample j under ``key``: a counter-based stream of its own, whatever else is drawn."""
+    """The n uniform numbers of sample j under ``key``: a stream of its own, whatever else is drawn."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((*key, j)))).random(n, dtype=np.float32)
 
 
 def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> Tensor:
-    """Tokens (B,) from logits (B, V), which are overwritten: greedy at temperature 0, else by inverting the
-    distribution function at u (B,).
-
-    The sum runs over blocks of the vocabulary first, then inside the block that u falls in: a cumulative sum of
-    50,000 float32 terms would be slow and inexact.
-    """
+    """Tokens (B,) from logits (B, V), which are overwritten: greedy at temperature 0, else by inverting the distribution
+    function at u (B,), over blocks of the vocabulary first, then inside one: a sum of 50,000 float32 terms is inexact."""
     if temperature == 0:
         return logits.argmax(-1)
     exact = torch.float32 if logits.device.type == "mps" else torch.float64
@@ -72,9 +76,17 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> T
 
 @torch.inference_mode()
 def by_generate(
-    model: nn.Module, slots: int, ends: set[int], prompts: Sequence[Sequence[int]], k: int, keys: Sequence[Sequence[int]], sampling: Sampling, prefix: Sequence[int],
-    ended: Callable[[list[int]], bool], progress: Callable[[int, int], None] | None = None,
-) -> list[list[Sample]]:  # fmt: skip
+    model: nn.Module,
+    slots: int,
+    ends: set[int],
+    prompts,
+    k: int,
+    keys,
+    sampling: Sampling,
+    prefix,
+    ended,
+    progress=None,
+) -> list[list[Sample]]:
     """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times,
     and ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
     from transformers import GenerationConfig
@@ -86,14 +98,13 @@ def by_generate(
         for start in range(0, len(jobs), slots):
             batch = jobs[start : start + slots]
             texts = [[*prefix, *prompts[s.i]] for s in batch]
-            L = max(map(len, texts))
+            L, n = max(map(len, texts)), sampling.max_new_tokens
             ids = torch.tensor([[*[0] * (L - len(t)), *t] for t in texts], device=model.device)
             mask = torch.tensor([[*[0] * (L - len(t)), *[1] * len(t)] for t in texts], device=model.device)
-            u = np.stack([uniforms(keys[s.i], s.j, sampling.max_new_tokens) for s in batch])
-            out = model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=sampling.max_new_tokens, do_sample=False, pad_token_id=0,
-                eos_token_id=sorted(ends), logits_processor=[_keyed(torch.from_numpy(u).to(ids.device), L, sampling)],
-            )  # fmt: skip
+            u = torch.from_numpy(np.stack([uniforms(keys[s.i], s.j, n) for s in batch])).to(model.device)
+            asked = {"max_new_tokens": n, "do_sample": False, "pad_token_id": 0, "eos_token_id": sorted(ends)}
+            keyed = [_keyed(u, L, sampling)]
+            out = model.generate(input_ids=ids, attention_mask=mask, logits_processor=keyed, **asked)
             for sample, row in zip(batch, out[:, L:].tolist(), strict=True):
                 n = next((n for n in range(1, len(row) + 1) if ended(row[:n])), None)
                 sample.tokens, sample.finished = row[:n], n is not None

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 from boostlib.learners import Sampling
-from boostlib.learners.drawing import Sample, draw, head, uniforms
+from boostlib.learners.drawing import Sample, draw, head, knows_head, uniforms
 
 PREFILL_TOKENS = 4096  # prompts are read in pieces of at most this many tokens, which bounds the memory of the scores
 BAND = 512  # where some prompt is longer, they run in bands that halve from it: every store is as long as its longest
@@ -37,11 +37,10 @@ class _Pass:
     """One forward pass: tokens at ``positions`` (n, T) look at keys at ``spots`` (n, K).
 
     ``attend(layer, q, k, v, weigh)`` gets q (n, G, R * T, D), R heads on each of G key heads, and the tokens' own keys and
-    values (n, G, T, D); it gathers the scores (n, G, R * T, K), has them turned into weights by ``weigh``, and returns
-    what they add up to, shaped as q.
+    values (n, G, T, D); it has the scores (n, G, R * T, K) turned into weights by ``weigh``, and returns their sums, as q.
     """
 
-    attend: Callable[[int, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]
+    attend: Callable[..., Tensor]
     positions: Tensor
     spots: Tensor
 
@@ -51,15 +50,12 @@ _now: _Pass | None = None  # the hooks have no argument through which they could
 
 def _mask(batch_size: int, mask_function: Callable, **_) -> Tensor:
     """0 where a token may look (causal, within a sliding window ...: the model's own rule), else -inf: (n, 1, T, K)."""
-    at, q, k = torch.arange(batch_size, device=_now.spots.device), _now.positions, _now.spots
-    seen = mask_function(at[:, None, None, None], 0, q[:, None, :, None], k[:, None, None, :])
+    row = torch.arange(batch_size, device=_now.spots.device)[:, None, None, None]
+    seen = mask_function(row, 0, _now.positions[:, None, :, None], _now.spots[:, None, None, :])
     return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
-def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor,
-    scaling: float | None = None, softcap: float | None = None, s_aux: Tensor | None = None, **_,
-) -> tuple[Tensor, None]:  # fmt: skip
+def _attention(module, query, key, value, mask, scaling=None, softcap=None, s_aux=None, **_) -> tuple[Tensor, None]:
     """Attention as transformers wants it: query (n, H, T, D), key and value (n, G, T, D) -> (n, T, H, D)."""
     if mask is None or s_aux is not None:
         raise NotImplementedError("attention without a mask, or with sinks")
@@ -95,11 +91,8 @@ def _ours(config: PreTrainedConfig) -> Iterator[None]:
 
 
 class Engine:
-    """Samples from one state of a model's weights. Build a new one when the weights change.
-
-    ``slots`` is how many samples run side by side: more is faster per token until the memory of keys and values
-    (slots * (max_new_tokens + share of the prompts) * 2 * layers * G * D numbers) is the limit.
-    """
+    """Samples from one state of a model's weights. Build a new one when the weights change. ``slots`` samples run side by
+    side: more is faster per token until the memory of keys and values is the limit."""
 
     def __init__(self, model: nn.Module, slots: int) -> None:
         config = model.get_decoder().config
@@ -110,11 +103,8 @@ class Engine:
         self._prefix: tuple[tuple[int, ...], Tensor] | None = None
 
     @torch.inference_mode()
-    def sample(
-        self, prompts: Sequence[Sequence[int]], k: int, keys: Sequence[Sequence[int]], sampling: Sampling,
-        prefix: Sequence[int], ended: Callable[[list[int]], bool], progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Sample]]:  # fmt: skip
-        """k samples to each prompt (token ids), in order; ``ended(tokens)`` says whether a sample is complete."""
+    def sample(self, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
+        """k samples to each of the prompts (token ids, as the prefix), in order; ``ended(tokens)``: is a sample complete?"""
         results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
         border = max(map(len, prompts), default=1)
         while border > BAND:
@@ -147,15 +137,14 @@ class Engine:
 
     def store(self, rows: int, length: int) -> Tensor:
         """Room for keys and values: (2, layers, rows, G, length, D)."""
-        shape = (2, self.layers, rows, self.G, length, self.D)
-        return torch.zeros(shape, dtype=self.model.dtype, device=self.device)
+        return torch.zeros(2, self.layers, rows, self.G, length, self.D, dtype=self.model.dtype, device=self.device)
 
     def read(self, ids: Tensor, prefix: Tensor, store: Tensor, places: Sequence[int]) -> Tensor:
         """Read prompts ``ids`` (n, L), padded at the end, after the prefix: their keys and values go to ``places`` of
         ``store``; returns last hidden states (n, L, hidden)."""
         (n, L), P = ids.shape, prefix.shape[-2]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
+        def attend(layer, q, k, v, weigh) -> Tensor:
             store[0, layer, places, :, :L], store[1, layer, places, :, :L] = k, v
             prefix_k, prefix_v = prefix[:, layer]
             own, shared = weigh(torch.cat((q @ k.mT, q @ prefix_k.mT), -1)).split((L, P), -1)
@@ -173,24 +162,26 @@ class Engine:
 
 def drives(model: nn.Module) -> bool:
     """Whether the engine says what the model itself says, tried on a few tokens: so for every decoder whose only memory is
-    keys and values, alike in all layers. Not so where rotations depend on the longest text of a batch."""
+    keys and values, alike in all layers, and whose head we know. Not where rotations depend on a batch's longest text."""
     config = model.get_decoder().config
     if any(kind in str(getattr(config, "rope_parameters", "")) for kind in ("dynamic", "longrope")):
         return False
     texts, n = [[5, 3, 7], [2, 9, 4, 8], [6]], 3
     prefix, *prompts = [[t % config.vocab_size for t in text] for text in texts]
+
+    def missed(prompt: list[int], tokens: list[int]) -> float:
+        """How far below the likeliest tokens' logits the sampled ones' lie at most, as a share of the logits."""
+        ids = torch.tensor([prefix + prompt + tokens], device=model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits[0, -n - 1 : -1].float()
+        return float((logits.amax(-1) - logits.gather(-1, ids[0, -n:, None])[:, 0]).amax() / logits.abs().amax())
+
     try:
         drawn = Engine(model, 4).sample(prompts, 1, [(0,), (0,)], Sampling(0.0, n), prefix, lambda _: False)
-        for prompt, (sample,) in zip(prompts, drawn, strict=True):
-            ids = torch.tensor([prefix + prompt + sample.tokens], device=model.device)
-            with torch.inference_mode():
-                logits = model(input_ids=ids, use_cache=False).logits[0, -n - 1 : -1].float()
-            missed = logits.amax(-1) - logits.gather(-1, ids[0, -n:, None])[:, 0]
-            if not (missed <= 1e-3 * logits.abs().amax()).all():
-                return False
+        right = all(missed(p, s.tokens) <= 1e-3 for p, (s,) in zip(prompts, drawn, strict=True))
+        return right and knows_head(model)
     except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError, KeyError):
         return False
-    return True
 
 
 class _Run:
@@ -222,21 +213,20 @@ class _Run:
         room = self.slots - len(self.samples)
         if not self.waiting or room < max(self.k, self.slots // 8):
             return False
-        batch: list[tuple[int, int]] = []  # prompt, group
+        batch = []  # prompt, group
         while self.waiting and self.free and room >= self.k * (len(batch) + 1):
             batch.append((self.waiting.pop(), self.free.pop()))
         while batch:
             n = max(1, PREFILL_TOKENS // len(self.prompts[batch[0][0]]))
             self._read(batch[:n])
-            batch = batch[n:]
+            del batch[:n]
         return True
 
     def _read(self, batch: list[tuple[int, int]]) -> None:
         tensor, k = lambda x: torch.tensor(x, device=self.device), self.k
-        texts, L = [self.prompts[i] for i, _ in batch], len(self.prompts[batch[0][0]])
-        places = [g for _, g in batch]
+        texts, places = [self.prompts[i] for i, _ in batch], [g for _, g in batch]
         groups, lengths = tensor(places), tensor([len(t) for t in texts])
-        ids = tensor([[*t, *[0] * (L - len(t))] for t in texts])
+        ids = tensor([[*t, *[0] * (len(texts[0]) - len(t))] for t in texts])
         hidden = self.engine.read(ids, self.prefix, self.shared, places)
         rows = slice(len(self.samples), len(self.samples) + k * len(batch))
         self.length[groups] = lengths
@@ -254,7 +244,7 @@ class _Run:
         """One more token for every row."""
         n, k, P = len(self.samples), self.k, self.prefix.shape[-2]
         seat, age = self.seat[:n], self.age[:n]
-        group = seat.div(k, rounding_mode="floor")
+        group = seat // k
         length = self.length[group][:, None]
         groups, L, Q = int(group.max()) + 1, int(age.max()) + 1, int(length.max())
         rows, at = torch.arange(n, device=self.device), torch.arange(max(L, Q, P), device=self.device)
@@ -271,7 +261,7 @@ class _Run:
             """Every row (n, G, R, x) times what all share (G, x, y)."""
             return (a.transpose(0, 1).flatten(1, 2) @ b).unflatten(1, (n, -1)).transpose(0, 1)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
+        def attend(layer, q, k, v, weigh) -> Tensor:
             own_k, own_v = self.own[:, layer]
             own_k[rows, :, age], own_v[rows, :, age] = k[:, :, 0], v[:, :, 0]
             own_k, own_v = own_k[:n, :, :L], own_v[:n, :, :L]
@@ -297,10 +287,8 @@ class _Run:
         self.token[rows] = draw(logits, u, self.sampling.temperature, self.sampling.top_p)
         for sample, token in zip(self.samples[rows], self.token[rows].tolist(), strict=True):
             sample.tokens.append(token)
-            if self.ended(sample.tokens):
-                sample.finished = True
-            elif len(sample.tokens) == self.max_new:
-                sample.finished = False
+            if self.ended(sample.tokens) or len(sample.tokens) == self.max_new:
+                sample.finished = self.ended(sample.tokens)
         self.drawn += rows.stop - rows.start
 
     def retire(self) -> int:

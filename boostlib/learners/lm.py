@@ -34,9 +34,9 @@ class LMLearner:
 
     Weights are kept in float32; ``dtype="bfloat16"`` computes in bfloat16 (sampling on a rounded copy, training under
     autocast). ``lora_rank > 0`` trains a LoRA adapter on all linear layers in each `fine_tune` and merges it at the end.
-    ``chat``: prompts go through the tokenizer's chat template, and a response ends with its turn; None: where there is a
-    template and the model's name says instruct, chat or it, which is told.
-    ``slots``: samples run side by side. ``micro_tokens``: padded tokens in one backward pass, the rest is accumulated.
+    ``chat``: prompts go through the chat template, and a response ends with its turn; None: where there is a template and
+    the model's name says instruct, chat or it, which is told. ``slots``: samples run side by side. ``micro_tokens``:
+    padded tokens in one backward pass, the rest is accumulated.
     """
 
     def __init__(
@@ -48,17 +48,15 @@ class LMLearner:
             raise ValueError(f"unknown dtype {dtype!r}: one of {', '.join(DTYPES)}")
         self.name, self.tokenizer, self.dtype = name, tokenizer, DTYPES[dtype]
         self.lora_rank, self.gradient_checkpointing = lora_rank, gradient_checkpointing
-        self.slots, self.micro_tokens = slots, micro_tokens
+        self.slots, self.micro_tokens, self._source, self._revision = slots, micro_tokens, source, revision
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._source, self._revision = source, revision
         if chat is None:
             last = str(source or name).rstrip("/").rpartition("/")[2]
             chat = bool(tokenizer.chat_template and re.search(r"instruct|chat|\bit\b", last, re.IGNORECASE))
             if chat:
                 print(f"{name}: prompts go through its chat template (chat=False leaves them as they are)")
         ends = model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        self.tokens = Tokens(tokenizer, [e for e in ends if e is not None], chat)
+        self.tokens = Tokens(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends], chat)
         self._set(model)
         # A model made in code has no folder to go back to: keep its first weights.
         self._first = None if source else {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -68,10 +66,7 @@ class LMLearner:
         self._sampler: Callable[..., list[list]] | None = None
         self._fingerprint: str | None = None
 
-    def sample(
-        self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Response]]:  # fmt: skip
+    def sample(self, prompts, k, *, keys, sampling=Sampling(), progress=None) -> list[list[Response]]:
         """See `Learner.sample`. Raises ValueError for an empty prompt, k below 1, as many keys as prompts missing, and
         text that does not fit the model's positions."""
         if k < 1:
@@ -88,12 +83,11 @@ class LMLearner:
 
     def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
         if self._sampler is None:
-            model = _rounded(self.model, self.dtype)
-            self._sampler = (
-                Engine(model, self.slots).sample
-                if self.engine == "boostlib"
-                else functools.partial(by_generate, model, self.slots, self.tokens.ends)
-            )
+            model = _rounded(self.model.to(self.device), self.dtype)
+            if self.engine == "boostlib":
+                self._sampler = Engine(model, self.slots).sample
+            else:
+                self._sampler = functools.partial(by_generate, model, self.slots, self.tokens.ends)
         drawn = self._sampler(ids, k, keys, sampling, shared, self.tokens.ended(sampling.stop), progress)
         return [[self.tokens.response(sample, sampling.stop) for sample in group] for group in drawn]
 
@@ -102,9 +96,8 @@ class LMLearner:
         """What samples: "boostlib" or, for architectures that our engine can't drive, "generate" (which is told)."""
         if drives(self.model):
             return "boostlib"
-        print(
-            f"{self.name}: sampled by `generate`, several times slower: the engine can't drive {self.model.config.model_type}"
-        )
+        kind = self.model.config.model_type
+        print(f"{self.name}: sampled by `generate`, several times slower: the engine can't drive {kind}")
         return "generate"
 
     def _fits(self, what: str, lengths: Sequence[int]) -> None:
@@ -117,22 +110,23 @@ class LMLearner:
         self, examples: Sequence[Example], *, steps: int, batch_size: int, lr: float, seed: int,
         schedule: str = "linear", progress: Callable[[int], None] | None = None,
     ) -> dict[str, float]:  # fmt: skip
-        """See `Learner.fine_tune`. Weights become numbers of draws (`training.draws`): ``steps * batch_size`` draws
-        are spread over the examples in proportion to weight. That equals Algorithm 2's weighted loss in expectation,
-        without the exploding gradients of a rare example with a great weight.
-
-        ``schedule``: "linear" (5% of the steps rising, then down to 0), "cosine" or "constant".
-        Returns loss_first, loss_last, tokens, seconds. Raises ValueError for empty examples, RuntimeError where the loss
-        or a weight is no number any more. Whatever ends it early, an interrupt too, the learner is then as before.
+        """See `Learner.fine_tune`. ``steps * batch_size`` draws are spread over the examples in proportion to weight
+        (`training.draws`). ``schedule``: "linear" (5% of the steps rising, then down to 0), "cosine" or "constant".
+        Returns what `training.train` does. Raises ValueError for empty examples, RuntimeError where the loss or a weight
+        is no number any more. Whatever ends it early, an interrupt too, the learner is then as before.
         """
         if steps < 1 or batch_size < 1:
             raise ValueError(f"steps ({steps}) and batch_size ({batch_size}) are at least 1")
         rows = self.tokens.rows(examples)
         self._fits("example", [len(p) + len(r) for p, r in rows])
         self._sampler = None  # its memory is needed
-        model = copy.deepcopy(self.model)
+        model = copy.deepcopy(self.model.to("cpu")).to(self.device)  # what to go back to takes no room on a card
         if self.lora_rank:
-            model = _adapted(model, self.lora_rank)
+            import peft
+
+            torch.manual_seed(0)
+            r, which = self.lora_rank, {"target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+            model = peft.get_peft_model(model, peft.LoraConfig(r=r, lora_alpha=2 * r, **which))
         if self.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         result = training.train(
@@ -144,9 +138,7 @@ class LMLearner:
         if self.lora_rank:
             model = model.merge_and_unload().requires_grad_(True)
         if broken := _not_finite(model):
-            raise RuntimeError(
-                f"after {steps} steps at lr = {lr} {broken}: the learner stays as it was; try a lower lr"
-            )
+            raise RuntimeError(f"after {steps} steps at lr {lr} {broken}: the learner is as before; try a lower lr")
         self._set(model)
         return result
 
@@ -188,14 +180,6 @@ def _rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def _adapted(model: nn.Module, rank: int) -> nn.Module:
-    import peft
-
-    torch.manual_seed(0)
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return peft.get_peft_model(model, config)
-
-
 def _not_finite(model: nn.Module) -> str:
     """Which weights are no numbers, in words; "" where all are."""
     names = [name for name, p in model.named_parameters() if not p.detach().isfinite().all()]
@@ -206,20 +190,16 @@ def read_model(source: Path | str, revision: str | None = None) -> nn.Module:
     """A causal LM in float32 from a folder or the hub. Raises ValueError where it can't be read whole."""
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ValueError(f"{source} is not a model folder: it has no config.json")
+    how = {"revision": revision or "main", "dtype": torch.float32, "output_loading_info": True}
     try:
-        model, facts = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision or "main", dtype=torch.float32, output_loading_info=True
-        )
+        model, facts = AutoModelForCausalLM.from_pretrained(source, **how)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"can't read a model from {source}: {first}") from error
-    if missing := sorted(facts["missing_keys"]):
-        others = (
-            f"; it has {', '.join(sorted(facts['unexpected_keys'])[:3])} ... instead"
-            if facts["unexpected_keys"]
-            else ""
-        )
-        raise ValueError(f"{source} lacks {len(missing)} weights of the model ({', '.join(missing[:3])} ...){others}")
+    missing, others = (sorted(facts[f"{kind}_keys"]) for kind in ("missing", "unexpected"))
+    if missing:
+        instead = f"; it has {', '.join(others[:3])} ... instead" if others else ""
+        raise ValueError(f"{source} lacks {len(missing)} weights of the model ({', '.join(missing[:3])} ...){instead}")
     if broken := _not_finite(model):
         raise ValueError(f"can't use the model of {source}: {broken}")
     return model

@@ -17,7 +17,6 @@ from boostlib.learners import Example, tiny
 from boostlib.learners.lm import LMLearner, read_model
 from boostlib.progress import bar
 
-BUILT_IN = ("tiny", "smollm2-135m")
 ENGINES = ("transformers", "vllm")
 SMALL = {"slots": 1024, "micro_tokens": 16384}  # a tiny model's: its steps are short, so they take more at a time
 
@@ -28,9 +27,9 @@ def load_learner(
 ) -> LMLearner:  # fmt: skip
     """A learner by name: "tiny" (random weights from ``seed``), "smollm2-135m", a local folder, or a hub id.
 
-    ``options`` are those of `LMLearner` (``revision`` chooses one on the hub); for "tiny" also those of `tiny.model` and
-    ``alphabet``. ``threads`` sets torch's number of threads; ``engine`` is what samples: "transformers" (this package's
-    own, on a model of theirs) or "vllm". Raises ValueError for an unknown name and for a folder without a whole model.
+    ``options``: those of `LMLearner`; for "tiny" also those of `tiny.model` and ``alphabet``. ``threads``: torch's.
+    ``engine``: what samples, "transformers" (this package's own, on a model of theirs) or "vllm". Raises ValueError for
+    an unknown name and for a folder without a whole model.
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
@@ -45,12 +44,11 @@ def load_learner(
         tokenizer = tiny.tokenizer(options.pop("alphabet", "arithmetic"))
         return kind(name, tiny.model(len(tokenizer), seed=seed, **shape), tokenizer, **SMALL | options)
     if name == "smollm2-135m":
-        # Few-shot prompts as plain text, as for a base model: so it was measured, and a chat template would say otherwise.
-        source, options = convert_smollm2(cache), {"chat": False} | options
+        source, options = convert_smollm2(cache), {"chat": False} | options  # its records were made on plain text
     elif Path(name).is_dir() or "/" in name:
         source = name
     else:
-        raise ValueError(f"unknown model {name!r}: {', '.join(BUILT_IN)}, a local folder, or a hub id (owner/name)")
+        raise ValueError(f"unknown model {name!r}: tiny, smollm2-135m, a local folder, or a hub id (owner/name)")
     model = read_model(source, options.get("revision"))
     tokenizer = AutoTokenizer.from_pretrained(source, revision=options.get("revision") or "main")
     if tiny.made(tokenizer):
@@ -70,10 +68,8 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
     home = Path(package.submodule_search_locations[0])
     file = next(home.glob("*.gguf")).name
     with runs.whole_folder(folder) as temporary:
-        quantization = GgufConfig(gguf_file=file, dequantize=True)
-        AutoModelForCausalLM.from_pretrained(
-            home, gguf_file=file, quantization_config=quantization, dtype=torch.float32
-        ).save_pretrained(temporary)
+        how = {"quantization_config": GgufConfig(gguf_file=file, dequantize=True), "dtype": torch.float32}
+        AutoModelForCausalLM.from_pretrained(home, gguf_file=file, **how).save_pretrained(temporary)
         AutoTokenizer.from_pretrained(home, gguf_file=file).save_pretrained(temporary)
     return folder
 
@@ -82,15 +78,15 @@ def pretrained(
     pairs: Sequence[tuple[str, str]], *, cache: str | Path, steps: int, batch_size: int = 32, lr: float = 3e-3,
     seed: int = 0, show: bool = True, **options,
 ) -> str:  # fmt: skip
-    """The folder of a tiny model pretrained on these (prompt, response) pairs, made once for each set of arguments and kept
-    in ``cache``. ``options`` (alphabet, hidden, layers, threads ...) are those of `load_learner`."""
+    """The folder in ``cache`` of a tiny model pretrained on these (prompt, response) pairs, made once for each set of
+    arguments. ``options`` are those of `load_learner`."""
     made_by = {name: value for name, value in options.items() if name != "threads"}
     identity = [list(map(list, pairs)), steps, batch_size, lr, seed, made_by]
     folder = Path(cache) / f"tiny-{runs.digest(identity)[:10]}"
     if not folder.is_dir():
-        learner, fit = load_learner("tiny", seed=seed, **options), {"steps": steps, "batch_size": batch_size, "lr": lr}
+        learner, examples = load_learner("tiny", seed=seed, **options), [Example(*pair) for pair in pairs]
+        fit = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": "cosine"}
         with bar(desc="pretraining", total=steps, unit="step", disable=not show) as progress:
-            examples = [Example(prompt, response) for prompt, response in pairs]
-            learner.fine_tune(examples, **fit, seed=seed, schedule="cosine", progress=progress.update)
+            learner.fine_tune(examples, **fit, progress=progress.update)
         learner.save(folder)
     return str(folder)

@@ -26,13 +26,13 @@ FLOOR = 1e-12  # a response the table gives no chance costs 28 nats, so that the
 
 
 class TabularLearner:
-    """``initial``: prompt -> response -> chance, each law summing to 1. ``fine_tune`` replaces the law of every
-    prompt that has examples by their weighted shares, keeps the others, then moves the share ``eta`` of
-    every law to the response ``wrong`` (the learner error of `boostlib.theory`)."""
+    """``initial``: prompt -> response -> chance, each law summing to 1. ``fine_tune`` replaces the law of every prompt that
+    has examples by their weighted shares, keeps the others, then moves the share ``eta`` of every law to the response
+    "wrong" (the learner error of `boostlib.theory`)."""
 
     name = "tabular"
 
-    def __init__(self, initial: Mapping[str, Mapping[str, float]], eta: float = 0.0, wrong: str = "wrong") -> None:
+    def __init__(self, initial: Mapping[str, Mapping[str, float]], eta: float = 0.0) -> None:
         if not initial:
             raise ValueError("initial is empty; give at least one prompt with its law over responses.")
         if not 0 <= eta < 1:
@@ -40,8 +40,7 @@ class TabularLearner:
         for prompt, law in initial.items():
             if any(not 0 <= p <= 1 for p in law.values()) or abs(math.fsum(law.values()) - 1) > 1e-9:
                 raise ValueError(f"the law of prompt {prompt!r} must have chances in [0, 1] that sum to 1.")
-        self.eta, self.wrong = eta, wrong
-        self._initial = {prompt: dict(law) for prompt, law in initial.items()}
+        self.eta, self._initial = eta, {prompt: dict(law) for prompt, law in initial.items()}
         self.load(None)
 
     def law(self, prompt: str) -> dict[str, float]:
@@ -50,12 +49,8 @@ class TabularLearner:
             raise ValueError(f"the table has no prompt {prompt!r}; it was built from {len(self._laws)} prompts.")
         return dict(self._laws[prompt])
 
-    def sample(
-        self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Response]]:  # fmt: skip
-        """As `Learner.sample`; every response counts as one token. Ties at temperature 0 go to the response
-        that comes first in the alphabet."""
+    def sample(self, prompts, k, *, keys, sampling=Sampling(), progress=None) -> list[list[Response]]:
+        """As `Learner.sample`; a response counts as one token. Greedy ties go to the first in the alphabet."""
         drawn = []
         for prompt, key in zip(prompts, keys, strict=True):
             law = self.law(prompt)
@@ -74,10 +69,9 @@ class TabularLearner:
     def fine_tune(
         self, examples: Sequence[Example], *, steps: int = 1, progress: Callable[[int], None] | None = None, **_
     ) -> dict[str, float]:
-        """As `Learner.fine_tune`, but exact: steps, batch size, rate and seed play no role. Losses are in nats a
-        response, weighted, before and after."""
-        start = time.perf_counter()
-        weights: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        """As `Learner.fine_tune`, but exact: steps, batch size, rate and seed play no role. Losses, weighted, before and
+        after: nats a response."""
+        start, weights = time.perf_counter(), defaultdict(lambda: defaultdict(list))
         for e in examples:
             if e.weight < 0 or not math.isfinite(e.weight):
                 raise ValueError(f"an example of prompt {e.prompt!r} has weight {e.weight}; weights are at least 0.")
@@ -93,11 +87,11 @@ class TabularLearner:
         if self.eta > 0:
             for prompt, law in self._laws.items():
                 kept = {r: (1 - self.eta) * p for r, p in law.items()}
-                self._laws[prompt] = kept | {self.wrong: kept.get(self.wrong, 0.0) + self.eta}
+                self._laws[prompt] = kept | {"wrong": kept.get("wrong", 0.0) + self.eta}
         if progress:
             progress(steps)
-        losses = {"loss": after, "loss_first": before, "loss_last": after}
-        return losses | {"tokens": len(examples), "seconds": time.perf_counter() - start}
+        facts = {"loss": after, "loss_first": before, "loss_last": after, "tokens": len(examples)}
+        return facts | {"seconds": time.perf_counter() - start}
 
     def _loss(self, sums: Mapping[str, Mapping[str, float]]) -> float:
         terms = [(w, self._laws[p].get(r, 0.0)) for p, by_response in sums.items() for r, w in by_response.items()]
@@ -119,27 +113,22 @@ class TabularLearner:
 
     def fingerprint(self) -> str:
         """SHA-256 of the table and of eta, which is part of what the learner does."""
-        return hashlib.sha256(f"{self.eta.hex()} {self.wrong!r} {self._text()}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.eta.hex()} 'wrong' {self._text()}".encode()).hexdigest()
 
     def _text(self) -> str:
-        """The table with exact floats."""
-        table = {p: {r: float(x).hex() for r, x in sorted(law.items())} for p, law in self._laws.items()}
+        table = {p: {r: float(x).hex() for r, x in law.items()} for p, law in self._laws.items()}  # exact floats
         return json.dumps(table, sort_keys=True, indent=0)
 
 
 def _uniforms(key: tuple[int, ...], k: int) -> list[float]:
     """k numbers in [0, 1); number j depends on (*key, j) alone: eight to a hash, 53 bits each."""
-    numbers: list[float] = []
-    for block in range(-(-k // 8)):
-        text = ",".join(map(str, map(int, key))) + f"/{block}"
-        words = np.frombuffer(hashlib.blake2b(text.encode()).digest(), dtype="<u8")
-        numbers += ((words >> np.uint64(11)) * 2.0**-53).tolist()
-    return numbers[:k]
+    text = ",".join(map(str, map(int, key)))
+    hashes = b"".join(hashlib.blake2b(f"{text}/{block}".encode()).digest() for block in range(-(-k // 8)))
+    return ((np.frombuffer(hashes, dtype="<u8") >> np.uint64(11)) * 2.0**-53).tolist()[:k]
 
 
 def coins_learner(task, p0: float | Sequence[float], eta: float = 0.0) -> TabularLearner:
-    """A tabular learner that answers problem i of a task such as `coins` with its reference with chance ``p0[i]`` (or
-    ``p0``), else with "wrong"."""
+    """A tabular learner that answers problem i of a task such as `coins` rightly with chance ``p0[i]`` (or ``p0``)."""
     n, p = len(task.problems), np.asarray(p0, float)
     if p.ndim > 1 or p.ndim == 1 and p.size != n or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p0 has shape {p.shape} for {n} coins; give a number in [0, 1] or one a coin.")

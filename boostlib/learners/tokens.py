@@ -45,7 +45,7 @@ class Tokens:
         unknown = set("".join(texts)) - self.alphabet if self.alphabet else ()
         if unknown:
             raise ValueError(
-                f"the tiny model's alphabet lacks {sorted(unknown)}: choose another (alphabet='ascii', or a string)"
+                f"the tiny model's alphabet lacks {sorted(unknown)}: choose another, such as alphabet='ascii'"
             )
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
@@ -80,8 +80,8 @@ class Tokens:
         return self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
     def rows(self, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
-        """Token ids (prompt, response with the end token) of examples. Raises ValueError for an empty training set, an empty
-        prompt, or a weight that is not positive."""
+        """Token ids (prompt, response with the end token). Raises ValueError for no examples, an empty prompt, a weight that
+        is not positive."""
         if not examples:
             raise ValueError("nothing to train on: the list of examples is empty")
         for n, example in enumerate(examples):
@@ -105,19 +105,15 @@ class Tokens:
         # Only a token that holds some stop string's last character can complete it: decode the tail for those alone.
         last = frozenset(s[-1] for s in stop)
         if last not in self._candidates:
-            texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
-            self._candidates[last] = {
-                i for i, text in enumerate(texts) if not text.isascii() or not last.isdisjoint(text)
-            }
+            texts = enumerate(self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))]))
+            self._candidates[last] = {i for i, text in texts if not text.isascii() or not last.isdisjoint(text)}
         candidates, tail = self._candidates[last], max(len(s.encode()) for s in stop)
 
         def ended(tokens: list[int]) -> bool:
-            if tokens[-1] in self.ends:
-                return True
             if tokens[-1] not in candidates:
-                return False
+                return tokens[-1] in self.ends
             text = self.tokenizer.decode(tokens[-tail:])
-            return any(s in text for s in stop)
+            return tokens[-1] in self.ends or any(s in text for s in stop)
 
         return ended
 

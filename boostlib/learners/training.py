@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from boostlib.learners.drawing import head
+from boostlib.learners.drawing import head, knows_head
 
 LOGITS = 2**27  # numbers of logits at a time: half a GiB, and as much again for each of their gradients
 WINDOW = 16  # batches whose draws are sorted by length together
+Rows = Sequence[tuple[list[int], list[int]]]  # token ids of prompts and of their responses
 SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the steps done -> factor of the learning rate
     "constant": lambda done: 1.0,
     "linear": lambda done: 1.0 - done,
@@ -32,11 +33,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the steps done ->
 
 
 def draws(weights: Sequence[float], n: int, rng: np.random.Generator) -> np.ndarray:
-    """n indices, example i floor or ceil of ``n * w_i / sum(w)`` times (systematic resampling), shuffled.
-
-    In expectation a step on such draws is Algorithm 2's weighted loss. A rare example of great weight is seen often,
-    instead of once with a gradient that many times as long.
-    """
+    """n indices, example i floor or ceil of ``n * w_i / sum(w)`` times (systematic resampling), shuffled: in expectation
+    Algorithm 2's weighted loss. A rare example of great weight is seen often, not once with a gradient as long."""
     edges = np.cumsum(np.asarray(weights, float))
     points = (rng.random() + np.arange(n)) * (edges[-1] / n)
     picked = np.searchsorted(edges, points, side="right").clip(max=len(edges) - 1)
@@ -44,9 +42,9 @@ def draws(weights: Sequence[float], n: int, rng: np.random.Generator) -> np.ndar
 
 
 def batches(picked: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Batches of ``size`` draws of about equal length. Within a window of draws the batches are cut by length and
-    then shuffled, so that the order of lengths over the steps stays random."""
-    out: list[np.ndarray] = []
+    """Batches of ``size`` draws of about equal length: cut by length within a window of draws, then shuffled, so that
+    the order of lengths over the steps stays random."""
+    out = []
     for start in range(0, len(picked), WINDOW * size):
         window = picked[start : start + WINDOW * size]
         window = window[np.argsort(lengths[window], kind="stable")]
@@ -65,9 +63,15 @@ def micro_batches(batch: np.ndarray, lengths: np.ndarray, tokens: int) -> list[n
     return pieces
 
 
-def response_loss(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], device) -> Tensor:
-    """Sum over the rows (prompt ids, response ids) of the cross-entropy of their response tokens, in float32."""
-    ids, where, labels = _padded(rows, device)
+def response_loss(model: nn.Module, rows: Rows, device, known: bool = True) -> Tensor:
+    """Sum over the rows of the cross-entropy of their response tokens, in float32. Where the model's head is not
+    ``known`` (`knows_head`), by its own logits of all tokens, which take more memory."""
+    L = max(len(p) + len(r) for p, r in rows)
+    ids = torch.tensor([[*p, *r, *[0] * (L - len(p) - len(r))] for p, r in rows], device=device)
+    at = [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)]
+    where, labels = torch.tensor(at, device=device), torch.tensor([t for _, r in rows for t in r], device=device)
+    if not known:
+        return _cross_entropy(model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[where], labels)
     hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[where]
     size = max(1, LOGITS // model.config.vocab_size)
     if len(labels) <= size:
@@ -77,30 +81,8 @@ def response_loss(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]],
     return sum(checkpoint(part, h, y, use_reentrant=False) for h, y in pieces)
 
 
-def plain_loss(model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], device) -> Tensor:
-    """`response_loss` by the model's own logits of all tokens, for architectures whose head we don't know."""
-    ids, where, labels = _padded(rows, device)
-    return _cross_entropy(model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[where], labels)
-
-
-def _padded(rows: Sequence[tuple[list[int], list[int]]], device) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids (rows, length), padded at the end; where a response token is foretold, among them flattened; these tokens."""
-    L = max(len(p) + len(r) for p, r in rows)
-    ids = torch.tensor([[*p, *r, *[0] * (L - len(p) - len(r))] for p, r in rows], device=device)
-    where = [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)]
-    return ids, torch.tensor(where, device=device), torch.tensor([t for _, r in rows for t in r], device=device)
-
-
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels, reduction="sum")
-
-
-def knows_head(model: nn.Module) -> bool:
-    """Whether `drawing.head` gives this architecture's own logits."""
-    ids = torch.arange(4, device=model.device)[None] % model.config.vocab_size
-    with torch.no_grad():
-        ours = head(model, model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
-        return torch.allclose(ours, model(input_ids=ids, use_cache=False).logits, rtol=1e-3, atol=1e-3)
 
 
 def processes(device: torch.device) -> tuple[int, int]:
@@ -124,18 +106,16 @@ def _sum_over_processes(parameters: Sequence[Tensor], loss: float) -> float:
 
 
 def train(
-    model: nn.Module, rows: Sequence[tuple[list[int], list[int]]], weights: Sequence[float], *,
-    steps: int, batch_size: int, lr: float, seed: int, schedule: str = "linear", warmup: float = 0.05,
-    micro_tokens: int = 2048, autocast: bool = False, progress: Callable[[int], None] | None = None,
+    model: nn.Module, rows: Rows, weights: Sequence[float], *, steps: int, batch_size: int, lr: float, seed: int,
+    schedule: str, micro_tokens: int, autocast: bool, progress: Callable[[int], None] | None,
 ) -> dict[str, float]:  # fmt: skip
     """``steps`` steps of AdamW (no weight decay, gradients clipped at norm 1) on the mean cross-entropy over the
-    response tokens of a batch. ``warmup`` is the share of steps with a rising rate.
+    response tokens of a batch, the rate rising in the first 5% of them.
 
-    A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory.
-    Of several `processes` each takes a share of it, and all end with the same weights.
-    Returns loss, loss_first, loss_last (means over all, the first and the last tenth of the steps), tokens (prompts
-    and responses), seconds. Deterministic on CPU at a fixed number of threads.
-    Raises RuntimeError where the loss is no number any more.
+    A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory. Of several
+    `processes` each takes a share of it, and all end with the same weights. Returns loss, loss_first, loss_last (means
+    over all, the first and the last tenth of the steps), tokens (prompts and responses), seconds. Deterministic on CPU
+    at a fixed number of threads. Raises RuntimeError where the loss is no number any more.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
@@ -144,19 +124,17 @@ def train(
     plan = batches(draws(weights, steps * batch_size, rng), lengths, batch_size, rng)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    losses, rising = [], max(1, round(warmup * steps))
-    loss_of = response_loss if knows_head(model) else plain_loss
+    losses, rising, known = [], max(1, round(0.05 * steps)), knows_head(model)
     rank, number = processes(model.device)
     torch.manual_seed(seed)
     model.train()
     for step, batch in enumerate(plan):
         for group in optimiser.param_groups:
             group["lr"] = lr * min((step + 1) / rising, SCHEDULES[schedule](max(0, step - rising) / steps))
-        total = sum(len(rows[i][1]) for i in batch)
-        loss = 0.0
+        total, loss = sum(len(rows[i][1]) for i in batch), 0.0
         for piece in micro_batches(batch[rank::number], lengths, micro_tokens):
             with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
-                part = loss_of(model, [rows[i] for i in piece], model.device) / total
+                part = response_loss(model, [rows[i] for i in piece], model.device, known) / total
             part.backward()
             loss += part.item()
         if number > 1:
