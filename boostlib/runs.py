@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from boostlib.environment import environment, git_commit  # noqa: F401
-from boostlib.processes import BUSY, cannot_write, held, locked  # noqa: F401
+from boostlib.processes import BUSY, cannot_write, end_with_parent, held, locked  # noqa: F401
+from boostlib.tables import read_table  # noqa: F401
 
 FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
 SEAL = "sha256"  # key of a JSON file's own digest
