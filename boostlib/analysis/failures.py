@@ -43,7 +43,9 @@ def explain(task: Programs, answers: pd.DataFrame, workers: int = 1) -> pd.DataF
 def shares(explained: pd.DataFrame, by: Sequence[str] = ("arm", "round")) -> pd.DataFrame:
     """Share of all answers that fail for each reason: columns by, reason, share, low, high, n (answers). Intervals are
     clustered by prompt (`intervals.rate`), seeds pooled: given the seeds that ran."""
-    found = [r for r in (*REASONS, "unsteady", "sandbox") if r in REASONS or (explained.reason == r).any()]
+    found = [
+        r for r in (*REASONS, "unverified", "unsteady", "sandbox") if r in REASONS or (explained.reason == r).any()
+    ]
     rows = []
     for key, group in explained.groupby(list(by), sort=False):
         size = group.groupby("id").size()

@@ -17,6 +17,7 @@ REASON_COLOURS = {  # from dark to light: how far a program got
     "wrong value": "#b9c4d4",
     "timeout": "#d9a400",
     "exit": "#a11d33",
+    "unverified": "#c08f76",
     "unsteady": "#7a5c00",
     "sandbox": "#000000",
 }

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from boostlib.sandbox import reading
 from boostlib.sandbox.pool import POOL, Helper, Lost, Refused
 
-LEVELS = ("kernel", "process", "none")
+LEVELS = ("kernel", "process")
 LONGEST = 86_400.0  # seconds
 _log = logging.getLogger("boostlib.sandbox")
 
@@ -66,45 +66,29 @@ class Verdict:
         raise TypeError("a Verdict is not a truth value; compare its status with 'pass'.")
 
 
-def check(
-    program: str,
-    tests: Iterable[str],
-    setup: str = "",
-    timeout: float = 5.0,
-    *,
-    allow: str = "kernel",
-    unverified: str = "pass",
-) -> Verdict:
+def check(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0, **options: str) -> Verdict:
     """Run ``program``, then ``setup``, then each of ``tests`` (assert statements) within ``timeout`` seconds.
-
-    ``allow`` names the least level of isolation accepted (see ``level``); ``unverified`` what a pass that could not
-    be verified counts as, "pass" or "fail". Raises ValueError for tests or a setup that are no Python, Unavailable
-    where the machine grants less than ``allow``.
-    """
-    return check_many([(program, tests, setup, timeout)], allow=allow, unverified=unverified)[0]
+    ``options`` and what is raised: as for `check_many`."""
+    return check_many([(program, tests, setup, timeout)], **options)[0]
 
 
 def check_many(
     items: Iterable[tuple],
     workers: int = 1,
-    progress: Callable[[int], None] | bool | None = None,
+    progress: Callable[[int], None] | None = None,
     *,
     allow: str = "kernel",
     unverified: str = "pass",
 ) -> list[Verdict]:
-    """A verdict for each item, in order. An item is (program, tests), (program, tests, setup) or (program,
-    tests, setup, timeout), as for ``check``. ``workers`` helpers work side by side; ``progress`` is called
-    with increments, or True for a bar."""
+    """A verdict for each item, in order. An item has the arguments of `check`: (program, tests), (program, tests,
+    setup) or (program, tests, setup, timeout). ``workers`` helpers work side by side; ``progress`` is called with
+    increments. ``allow`` names the least level of isolation accepted (see `level`); ``unverified`` what a pass that
+    could not be verified counts as, "pass" or "fail". Raises ValueError for tests or a setup that are no Python,
+    Unavailable where the machine grants less than ``allow``."""
     if unverified not in ("pass", "fail"):
         raise ValueError(f"unverified must be 'pass' or 'fail', not {unverified!r}.")
     work = [_request(*item) for item in items]
     granted = _granted(allow)
-    bar = None
-    if progress is True:
-        from tqdm.auto import tqdm
-
-        bar = tqdm(total=len(work), desc="checks", unit="check")
-        progress = bar.update
 
     def run(request: tuple) -> Verdict:
         verdict = _run(*request, granted)
@@ -113,18 +97,12 @@ def check_many(
         return verdict
 
     done = []
-    try:
-        if len(work) == 1:
-            return [run(work[0])]
-        with ThreadPoolExecutor(max(1, min(workers, len(work)))) as threads:
-            for verdict in threads.map(run, work):
-                done.append(verdict)
-                if progress:
-                    progress(1)
-        return done
-    finally:
-        if bar is not None:
-            bar.close()
+    with ThreadPoolExecutor(max(1, min(workers, len(work)))) as threads:
+        for verdict in threads.map(run, work) if len(work) > 1 else map(run, work):
+            done.append(verdict)
+            if progress:
+                progress(1)
+    return done
 
 
 def _request(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0) -> tuple:
@@ -144,7 +122,7 @@ def _run(program: str, setup: str, tests: tuple, asked: dict, seconds: float, gr
     except Refused as e:
         return Verdict("error", "sandbox", f"no helper could be started: {e.args[0]}")
     try:
-        status, reason, detail, passed, spent, verified = helper.check(program, setup, tests, asked, seconds)
+        status, reason, detail, *rest = helper.check(program, setup, tests, asked, seconds)
     except Lost as e:
         helper.close()
         return Verdict("error", "sandbox", str(e))
@@ -152,14 +130,13 @@ def _run(program: str, setup: str, tests: tuple, asked: dict, seconds: float, gr
         helper.close()
         raise
     POOL.give_back(helper)
-    line = "".join(c if c.isprintable() else " " for c in detail[:300])
-    return Verdict(status, reason, line, passed, spent, verified)
+    return Verdict(status, reason, "".join(c if c.isprintable() else " " for c in detail[:300]), *rest)
 
 
 def level() -> Level:
     """What this machine grants, probed once: "kernel" (namespaces: no other file, process or network is there),
-    "process" (a separate process with limits, seccomp and Landlock, but in sight of the host), or "none". Its
-    ``memory`` says what bounds the memory of a check."""
+    "process" (a separate process that reads the standard library and writes nothing, by limits, seccomp and Landlock,
+    but in sight of the host), or "none": programs are not run. Its ``memory`` says what bounds that of a check."""
     return _probe()[0]
 
 
@@ -168,19 +145,21 @@ def _granted(allow: str) -> str:
     if allow not in LEVELS:
         raise ValueError(f"Unknown level {allow!r}; known: {', '.join(LEVELS)}.")
     found, why = _probe()
-    if LEVELS.index(found) > LEVELS.index(allow):
-        raise Unavailable(f"{why} To accept less for programs you trust, ask for it by name: allow={found!r}.")
+    if found not in LEVELS[: LEVELS.index(allow) + 1]:
+        less = (
+            f" To accept less for programs you trust, ask for it by name: allow={found!r}." if found in LEVELS else ""
+        )
+        raise Unavailable(why + less)
     return found
 
 
 @functools.cache
 def _probe() -> tuple[Level, str]:
     """(level, what is missing for a better one)."""
-    why = ""
-    for candidate in LEVELS:
+    why, tests = "", ("assert f() == [1]",)
+    for name in LEVELS:
         try:
-            helper = Helper(candidate)
-            tests = ("assert f() == [1]",)
+            helper = Helper(name)
             status, _, detail, *_, verified = helper.check(
                 "def f(): return [1]", "", tests, reading.read("", tests), 10.0
             )
@@ -190,11 +169,11 @@ def _probe() -> tuple[Level, str]:
             why = why or _missing(*e.args, 0)
             continue
         POOL.give_back(helper)
-        _log.info("sandbox level: %s (%s)%s", candidate, helper.memory, why and f" ({why})")
-        found = Level(candidate)
+        _log.info("sandbox level: %s (%s) %s", name, helper.memory, why)
+        found = Level(name)
         found.memory = helper.memory
         return found, why
-    raise Unavailable(f"No helper process can be started on this machine. {why}")
+    return Level("none"), why
 
 
 def _missing(refusal: str, code: int, *_: object) -> str:

@@ -35,18 +35,26 @@ exit_group:231:94 epoll_wait:232 epoll_ctl:233:21 tgkill:234:131 waitid:247:95 o
 newfstatat:262:79 unlinkat:263:35 renameat:264:38 linkat:265:37 symlinkat:266:36 readlinkat:267:78 fchmodat:268:53
 faccessat:269:48 pselect6:270:72 ppoll:271:73 set_robust_list:273:99 splice:275:76 utimensat:280:88 epoll_pwait:281:22
 timerfd_create:283:85 fallocate:285:47 timerfd_settime:286:86 timerfd_gettime:287:87 accept4:288:242 signalfd4:289:74
-eventfd2:290:19 epoll_create1:291:20 dup3:292:24 pipe2:293:59 prlimit64:302:261 renameat2:316:276 getrandom:318:278
+eventfd2:290:19 epoll_create1:291:20 dup3:292:24 pipe2:293:59 prlimit64:302:261 renameat2:316:276 getrandom:318:278 uname:63:160
 membarrier:324:283 copy_file_range:326:285 statx:332:291 rseq:334:293 close_range:436:436
 landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446 faccessat2:439:439
-uname:63:160
 """
-_TABLE = {name: tuple(map(int, numbers)) for name, *numbers in (word.split(":") for word in _ALLOWED.split())}
-CLONE, _CLONE3, _SOCKET, _SOCKETPAIR, _FCNTL, _IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25), (16, 29)
-_SETUP = [(165, 40), (126, 91)]  # mount, capset: what the helper's children need before the second filter, for a check
+_MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # as BPF sees them
+if platform.machine() not in _MACHINES:
+    raise OSError(f"no list of system calls for {platform.machine()}")
+_COLUMN = list(_MACHINES).index(platform.machine())
+_WORDS = [word.split(":") for word in _ALLOWED.split()]
+_NUMBERS = {name: int(numbers[_COLUMN]) for name, *numbers in _WORDS if len(numbers) > _COLUMN}
+CLONE, _CLONE3, PIVOT_ROOT, UNSHARE = (56, 220)[_COLUMN], 435, (155, 41)[_COLUMN], (272, 97)[_COLUMN]
+_SETUP = [(165, 40)[_COLUMN], (126, 91)[_COLUMN]]  # mount, capset: what children need before a check's filter
 # Where no PID namespace hides other processes a candidate signals none, and names no socket.
-_OUTSIDE = [_TABLE[name] for name in "kill tkill tgkill rt_sigqueueinfo prlimit64 connect bind".split()]
-_COMMANDS = (0, 1, 2, 3, 4, 1030, 1032)  # fcntl: copies, flags, size of a pipe
-_REQUESTS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # ioctl: is it a terminal, bytes to read, flags
+_OUTSIDE = [_NUMBERS[name] for name in "kill tkill tgkill rt_sigqueueinfo prlimit64 connect bind".split()]
+_ONLY = (  # calls that are allowed where one of their arguments, by number, is one of these
+    ((41, 198), 0, (1,)),  # socket and
+    ((53, 199), 0, (1,)),  # socketpair: of the family unix
+    ((72, 25), 1, (0, 1, 2, 3, 4, 1030, 1032)),  # fcntl: copies, flags, size of a pipe
+    ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),  # ioctl: is it a terminal, bytes to read, flags
+)
 _LOAD, _EQUAL, _FROM, _ANY, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
 
@@ -59,41 +67,32 @@ def _tree(steps: list[tuple[int, int]]) -> list:
     return [(_FROM, len(low), 0, steps[len(steps) // 2][0]), *low, *high]
 
 
-def _only(number: int, argument: int, values: tuple[int, ...]) -> list:
-    """A call that is allowed where an argument is one of ``values``."""
-    tests = [(_EQUAL, len(values) - n, 0, value) for n, value in enumerate(values)]
-    rest = [(_LOAD, 0, 0, 16 + 8 * argument), *tests, (_ANSWER, 0, 0, _EPERM), (_ANSWER, 0, 0, _ALLOW)]
-    return [(_EQUAL, 0, len(rest), number), *rest]
-
-
-def _program(column: int, lines: list) -> bytes:
+def _program(lines: list) -> bytes:
     """Calls of another architecture kill; the x32 ones are refused."""
-    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, (0xC000003E, 0xC00000B7)[column]), (_ANSWER, 0, 0, _KILL)]
+    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _MACHINES[platform.machine()]), (_ANSWER, 0, 0, _KILL)]
     code += [(_LOAD, 0, 0, 0), (_FROM, 0, 1, 0x40000000), (_ANSWER, 0, 0, _EPERM), *lines]
     return b"".join(struct.pack("HBBI", *line) for line in code)
 
 
-def _allowing(column: int) -> bytes:
-    numbers = {call[column] for call in (*_TABLE.values(), CLONE, *_SETUP) if len(call) > column}
+def _allowing() -> bytes:
+    numbers = {*_NUMBERS.values(), CLONE, *_SETUP}
     answers = [_ALLOW if n in numbers else _EPERM if n < 424 else _ENOSYS for n in range(512)]
     steps = [(n, answer) for n, answer in enumerate(answers) if n == 0 or answer != answers[n - 1]]
-    lines = [(_EQUAL, 0, 1, _CLONE3[column]), (_ANSWER, 0, 0, _ENOSYS)]  # libc then uses clone, whose flags can be seen
-    for call, argument, values in ((_SOCKET, 0, (1,)), (_SOCKETPAIR, 0, (1,)), (_FCNTL, 1, _COMMANDS), (_IOCTL, 1, _REQUESTS)):  # fmt: skip
-        lines += _only(call[column], argument, values)
-    return _program(column, lines + _tree(steps))
+    lines = [(_EQUAL, 0, 1, _CLONE3), (_ANSWER, 0, 0, _ENOSYS)]  # libc then uses clone, whose flags can be seen
+    for call, argument, values in _ONLY:
+        tests = [(_EQUAL, len(values) - n, 0, value) for n, value in enumerate(values)]
+        rest = [(_LOAD, 0, 0, 16 + 8 * argument), *tests, (_ANSWER, 0, 0, _EPERM), (_ANSWER, 0, 0, _ALLOW)]
+        lines += [(_EQUAL, 0, len(rest), call[_COLUMN]), *rest]
+    return _program(lines + _tree(steps))
 
 
-def refusing(column: int, calls: list[tuple[int, ...]]) -> bytes:
+def refusing(calls: list[int]) -> bytes:
     """No more namespaces, and none of ``calls``."""
-    lines = [line for call in calls for line in ((_EQUAL, 0, 1, call[column]), (_ANSWER, 0, 0, _EPERM))]
-    lines += [(_EQUAL, 0, 3, CLONE[column]), (_LOAD, 0, 0, 16), (_ANY, 0, 1, 0x7E020000), (_ANSWER, 0, 0, _EPERM)]
-    return _program(column, [*lines, (_ANSWER, 0, 0, _ALLOW)])
+    lines = [line for call in calls for line in ((_EQUAL, 0, 1, call), (_ANSWER, 0, 0, _EPERM))]
+    lines += [(_EQUAL, 0, 3, CLONE), (_LOAD, 0, 0, 16), (_ANY, 0, 1, 0x7E020000), (_ANSWER, 0, 0, _EPERM)]
+    return _program([*lines, (_ANSWER, 0, 0, _ALLOW)])
 
 
 # Two for a check, because one that tells many calls apart takes long to set: the helper's, which its children inherit,
 # and a check's own, when it has its namespaces; "process" where there are none.
-FILTERS = dict.fromkeys(("helper", "check", "process"), b"")
-if platform.machine() in ("x86_64", "aarch64"):
-    _COLUMN = ("x86_64", "aarch64").index(platform.machine())
-    FILTERS["helper"] = _allowing(_COLUMN)
-    FILTERS["check"], FILTERS["process"] = refusing(_COLUMN, _SETUP), refusing(_COLUMN, _SETUP + _OUTSIDE)
+FILTERS = {"helper": _allowing(), "check": refusing(_SETUP), "process": refusing(_SETUP + _OUTSIDE)}

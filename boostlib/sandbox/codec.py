@@ -198,11 +198,13 @@ def _by_text(name: str, text: str) -> object:
     return getattr(importlib.import_module(module), of)(text)
 
 
-def send(sock: socket.socket, message: object) -> None:
-    """One message, as JSON. Raises NotData for one that is too long."""
+def send(sock: socket.socket, message: object, deadline: float | None = None) -> None:
+    """One message, as JSON, by ``deadline`` (time.monotonic). Raises NotData for one that is too long."""
     data = json.dumps(message).encode()
     if len(data) > MOST:
         raise NotData(f"more than {MOST >> 20} MiB")
+    if deadline is not None:
+        sock.settimeout(max(deadline - time.monotonic(), 1e-3))
     sock.sendall(struct.pack("!I", len(data)) + data)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import builtins
 import importlib
-import resource
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ import types
 
 import codec
 from candidate import compiled, failure
+from kernel import limit
 
 
 class Over(BaseException):
@@ -112,7 +112,7 @@ class Judge:
     def call(self, name: str, args: tuple, kwargs: dict) -> object:
         writer = codec.Writer(self.opaque)
         refs, keywords = [writer.ref(a) for a in args], {k: writer.ref(v) for k, v in kwargs.items()}
-        return self.ask([name, refs, keywords, writer.rows(), name in self.classes], writer.values)
+        return self.ask(["call", name, refs, keywords, writer.rows(), name in self.classes], writer.values)
 
     def opaque(self, value: object) -> list:
         if isinstance(value, Token):
@@ -150,7 +150,7 @@ def run(judge: Judge, program: str, setup: str, tests: list[str], asked: dict) -
     """[status, reason, detail, tests passed]"""
     passed = 0
     try:
-        judge.ask(["apart", program, asked["imports"]], [])
+        judge.ask(["load", program, asked["imports"]], [])
         space = {"__name__": "__main__", "__builtins__": builtins, "__annotations__": {}}
         for name, attributes in asked["modules"].items():
             space[name] = importlib.import_module(name)
@@ -175,8 +175,7 @@ def main(check: socket.socket, channel: socket.socket) -> None:
     ends a judge that has no time left."""
     seconds, *request = codec.receive(check)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    if not 0 <= resource.getrlimit(resource.RLIMIT_AS)[1] < 1 << 30:
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    limit(AS=1 << 30)
     sys.set_int_max_str_digits(0)
     if codec.receive(channel) == "ready":
         codec.send(check, run(Judge(channel, request[-1]["classes"]), *request))

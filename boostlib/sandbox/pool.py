@@ -8,11 +8,13 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from boostlib.sandbox import codec
@@ -60,38 +62,47 @@ class Helper:
 
     def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
         """(status, reason, detail, tests passed, seconds, verified) of one check. Raises Lost."""
+        verified = False
         try:
-            status, reason, detail, passed, spent = self.together([program, setup, tests], seconds)
-            if status != "pass" or asked["why"]:
-                return status, reason, detail or asked["why"], passed, spent, False
-            status, reason, detail, passed = self.apart([program, setup, tests, asked], 3 * seconds + 2)
-            if status == "refused":
-                return "pass", "", detail, len(tests), spent, False
-            return status, reason, detail, passed, spent, status == "pass"
+            with ExitStack() as ends:  # open until all has ended: how a program ends is its own doing
+                status, reason, detail, passed, spent = self.together([program, setup, tests], seconds, ends)
+                if status == "pass" and not asked["why"]:
+                    request = [program, setup, tests, asked]
+                    status, reason, detail, passed = self.apart(request, 3 * seconds + 2, ends)
+                    verified = status == "pass"
+                codes = self.end()
         except (OSError, ValueError) as e:
             raise Lost(f"the helper is gone ({type(e).__name__})") from e
+        if status == "refused":
+            status, reason, passed = "pass", "", len(tests)
+        elif status == "ended":  # the judge, by its alarm or by what the program had it take in
+            late = codes[-1] == -signal.SIGALRM
+            status, reason, detail = ("timeout", "timeout", "") if late else ("fail", "exception", "it ended the judge")
+        elif reason == "exit" and not detail:
+            (code,) = codes[-2:][:1]  # a judge comes after its candidate
+            how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+            detail = f"the program {'closed its channel, or ' * (code == -9)}{how} before its tests were done"
+        return status, reason, detail or (status == "pass" and asked["why"]) or "", passed, spent, verified
 
-    def together(self, request: list, seconds: float) -> list:
-        """As Python does it: what the candidate claims of program, setup and tests in one namespace."""
+    def together(self, request: list, seconds: float, ends: ExitStack) -> list:
+        """As Python does it: what the candidate claims of program, setup and tests in one namespace, with the time."""
         ours, theirs = socket.socketpair()
+        ends.enter_context(ours)
+        self.order("together", seconds, theirs)
         ready, start = False, time.monotonic()
-        with ours:
-            with theirs:
-                self.order(f"program {seconds}", theirs)
-            try:
-                ours.settimeout(seconds + SPARE)
-                ready, start = codec.receive(ours, CLAIM) == "ready", time.monotonic()
-                codec.send(ours, ["together", *request])
-                claim = codec.receive(ours, CLAIM, start + seconds)
-            except TimeoutError:
-                claim = None
-            except (EOFError, OSError):
-                claim = ["exit", "", 0]
-            except codec.NotData as e:
-                claim = ["exception", f"the program's answer is {e}", 0]
-            spent = time.monotonic() - start
-            codes = self.end()  # before our end is closed: how it ended is its own doing
+        try:
+            ready, start = codec.receive(ours, CLAIM, start + SPARE) == "ready", time.monotonic()
+            codec.send(ours, ["together", *request], start + seconds)
+            claim = codec.receive(ours, CLAIM, start + seconds)
+        except TimeoutError:
+            claim = None
+        except (EOFError, OSError):
+            claim = ["exit", "", 0]
+        except codec.NotData as e:
+            claim = ["exception", f"the program's answer is {e}", 0]
+        spent = time.monotonic() - start
         if not ready:
+            self.end()
             raise Lost("the candidate could not be confined")
         match claim:
             case None:
@@ -99,38 +110,35 @@ class Helper:
             case ["", "", int(passed)]:
                 return ["pass", "", "", passed, spent]
             case [str(reason), str(detail), int(passed)] if reason in _REASONS:
-                return ["fail", reason, detail or _how(codes[0]), passed, spent]
+                return ["fail", reason, detail, passed, spent]
         return ["fail", "exception", "the program's answer is no answer", 0, spent]
 
-    def apart(self, request: list, seconds: float) -> list:
+    def apart(self, request: list, seconds: float, ends: ExitStack) -> list:
         """The judge's verdict: [status, reason, detail, tests passed]; "refused" where it cannot be had."""
         ours, check = socket.socketpair()
+        ends.enter_context(ours)
         asking, channel = socket.socketpair()
-        with ours:
-            with check, asking, channel:
-                self.order(f"program {seconds}", channel)
-                self.order("judge", check, asking)
-            try:
-                ours.settimeout(seconds + SPARE)
-                codec.send(ours, [seconds, *request])
-                verdict = codec.receive(ours, codec.MOST, time.monotonic() + seconds + SPARE)
-            except TimeoutError:
-                verdict = ["timeout", "timeout", "", 0]
-            except (EOFError, OSError):  # ended by its alarm, or by what the program had it take in
-                verdict = None
-            codes = self.end()
-        if verdict is None and codes[-1] == -14:
+        self.order("apart", seconds, channel, check, asking)
+        try:
+            codec.send(ours, [seconds, *request], time.monotonic() + seconds + SPARE)
+            return codec.receive(ours, codec.MOST, time.monotonic() + seconds + SPARE)
+        except TimeoutError:
             return ["timeout", "timeout", "", 0]
-        status, reason, detail, passed = verdict or ["fail", "exception", "its answer ended the judge", 0]
-        return [status, reason, _how(codes[0]) if reason == "exit" and not detail else detail, passed]
+        except (EOFError, OSError):
+            return ["ended", "", "", 0]
 
-    def order(self, what: str, *ends: socket.socket) -> None:
+    def order(self, what: str, seconds: float, *theirs: socket.socket) -> None:
+        """Have the helper do ``what``, with ends of channels that are its own from then on."""
         self.control.settimeout(SPARE)
-        socket.send_fds(self.control, [what.encode()], [end.fileno() for end in ends])
+        try:
+            socket.send_fds(self.control, [f"{what} {seconds}".encode()], [end.fileno() for end in theirs])
+        finally:
+            for end in theirs:
+                end.close()
 
     def end(self) -> list[int]:
-        """Exit codes of what ran. Raises Lost if something could not be started."""
-        self.order("end")
+        """End the check: exit codes of its processes. Raises Lost for one that could not be started."""
+        self.order("end", 0.0)
         codes, refused = json.loads(self.control.recv(4096))
         if refused:
             raise Lost(f"no process could be started: {refused}")
@@ -145,13 +153,8 @@ class Helper:
             self.process.wait()
 
 
-def _how(code: int) -> str:
-    how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-    return f"the program {'closed its channel, or ' if code == -9 else ''}{how} before its tests were done"
-
-
 class Pool:
-    """Idle helpers by level. A forked copy of the user's process starts its own."""
+    """Idle helpers. A forked copy of the user's process starts its own."""
 
     def __init__(self) -> None:
         self.lock, self.idle, self.owner = threading.Lock(), [], os.getpid()
