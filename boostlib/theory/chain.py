@@ -138,13 +138,11 @@ class Round:
 
 
 def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n)."""
-    return (forward_mixed if rnd.everyone and rnd.m > 0 else forward)(rnd, laws, mass, rounds)
-
-
-def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """Where a prompt has data of one kind. Two parts at each t: prompts that no data has reached yet; and the states by
-    age, (ages x s, kinds)."""
+    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n). Where a prompt has data
+    of one kind, two parts at each t: prompts that no data has reached yet; and the states by age, (ages x s, kinds)."""
+    if rnd.everyone and rnd.m > 0:
+        yield from _run_mixed(rnd, laws, mass, rounds)
+        return
     fractions, _ = rnd.states
     s, classes = len(fractions), len(mass)
     label, nothing = np.zeros((classes, s)), np.zeros((classes, 1))  # the states that labels lead to, no label kept
@@ -176,7 +174,7 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
         mass = np.hstack([fresh, kept]) if ages > 1 else fresh + kept  # what is kept grows a round older
 
 
-def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
+def _run_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
     """One part at each t. Every prompt gets labels, so it can hold S+ (an example weighs (1 - alpha) / |S+|) and D
     (alpha / |D|) at once. ``pooled`` totals tie all prompts together; with many prompts they settle at their expectations,
     and the chain is exact in that limit. With a prompt's own totals it is exact for any number of prompts."""

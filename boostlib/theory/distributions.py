@@ -22,6 +22,9 @@ class BetaLaw:
         if not (self.a > 0 and self.b > 0 and np.isfinite(self.a + self.b)):
             raise ValueError(f"BetaLaw(a={self.a}, b={self.b}): both parameters must be finite and above 0.")
 
+    def draw(self, prompts: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.beta(self.a, self.b, prompts)
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -37,6 +40,9 @@ class Histogram:
         object.__setattr__(self, "values", tuple(_chances(v).tolist()))
         object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
 
+    def draw(self, prompts: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.choice(self.values, prompts, p=self.weights)
+
 
 #: What every method takes as p_0: a number, one value a prompt, a BetaLaw, or a Histogram.
 Initial = float | Sequence[float] | np.ndarray | BetaLaw | Histogram
@@ -51,9 +57,11 @@ def _chances(p: np.ndarray) -> np.ndarray:
 
 
 def as_initial(p0: Initial) -> np.ndarray | BetaLaw | Histogram:
-    """The checked p_0: BetaLaw and Histogram as they are, the rest as a 1-d array."""
+    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d array."""
     if isinstance(p0, BetaLaw | Histogram):
         return p0
+    if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):
+        return Histogram(*p0)
     p = np.atleast_1d(np.asarray(p0, float))
     if p.ndim != 1:
         raise ValueError(f"p0 has shape {p.shape}; give one value a prompt, a BetaLaw or a Histogram.")
@@ -85,15 +93,6 @@ def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(p, Histogram):
         return np.array(p.values), np.array(p.weights)
     return p, np.full(p.size, 1 / p.size)
-
-
-def draw(p: np.ndarray | BetaLaw | Histogram, prompts: int, rng: np.random.Generator) -> np.ndarray:
-    """``prompts`` values of p_0, independent draws; an array is given back as it is."""
-    if isinstance(p, BetaLaw):
-        return rng.beta(p.a, p.b, prompts)
-    if isinstance(p, Histogram):
-        return rng.choice(p.values, prompts, p=p.weights)
-    return p
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The model of boosting with weak data, computed exactly; the docstring of `Dynamics` is the model in a page. Not
-covered: how the chain is computed (chain), the proof of the bound (bounds), how runs are simulated (monte_carlo).
-"""
+covered: how the chain is computed (chain), the proof of the bound (bounds), how runs are simulated (monte_carlo)."""
 
 from __future__ import annotations
 
@@ -33,10 +32,8 @@ class Dynamics(Parameters):
 
     Under "hard" a prompt's data is of one kind, so alpha in (0, 1) has no effect there. Under "uniform" |S+| and
     |D| are totals over all prompts (``mixture="pool"``; `exact` is then the limit of many prompts) or the prompt's own
-    (``mixture="prompt"``; exact for any number). alpha = None gives every example the same weight.
-
-    ``beta`` is a number, one a prompt, "p0" (the labeler is f_0, as in the paper's experiments) or "self" (the labeler
-    is f_t itself: the self-labeled control). With m = 0 it plays no role.
+    (``mixture="prompt"``; exact for any number). alpha = None gives every example the same weight. ``beta`` is a number,
+    one a prompt, "p0" (the labeler is f_0, as in the paper's experiments) or "self" (f_t itself: the self-labeled control).
 
     >>> round(float(Dynamics(k=1, m=1, beta=0.2, gamma_fp=0, gamma_fn=0).exact(0.0, 3)[3]), 3)  # 1 - (1 - beta)^3
     0.488

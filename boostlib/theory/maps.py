@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -26,10 +26,9 @@ def spread(p0: Histogram, prompts: int) -> np.ndarray:
     return np.repeat(p0.values, np.diff(ends, prepend=0))
 
 
-def spread_groups(
-    laws: Mapping[Hashable, Histogram], sizes: Mapping[Hashable, int], prompts: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, spread over their laws."""
+def spread_groups(laws: Mapping, sizes: Mapping, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, each spread over its
+    law, a Histogram."""
     upto = np.cumsum([sizes[group] for group in laws])
     counts = np.diff(np.rint(upto / upto[-1] * prompts).astype(int), prepend=0)
     p0 = np.concatenate([spread(law, n) for law, n in zip(laws.values(), counts, strict=True)])
@@ -61,9 +60,7 @@ def rounds_to_error(
     return pd.DataFrame(rows, columns=["gamma", "beta", "exact", "bound"])
 
 
-def phase_diagram(
-    d: Dynamics, betas: np.ndarray, gammas: np.ndarray, p0: Initial, rounds: int
-) -> dict[str, np.ndarray]:
+def phase_diagram(d: Dynamics, betas: Sequence, gammas: Sequence, p0: Initial, rounds: int) -> dict[str, np.ndarray]:
     """E[p_T] by arm, shape (gammas, betas). Filter only and do nothing do not depend on beta, do nothing not on gamma."""
     boosting = np.array([d.noisy(gamma).exact_over_beta(betas, p0, rounds)[:, -1] for gamma in gammas])
     filter_only = [d.noisy(gamma).arm("filter_only").exact(p0, rounds)[-1:] for gamma in gammas]
