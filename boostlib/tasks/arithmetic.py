@@ -20,8 +20,6 @@ from boostlib.tasks.levels import Levels, bucket, by_share, pretraining, weights
 LEVELS = range(2, 7)
 BUCKETS = {"exemplars": range(1), "test": range(1, 11), "validation": range(11, 21), "train": range(21, 100)}
 LARGEST = 99
-_TRIES = 100_000  # draws for one more chain, before there is none
-SYMBOLS = "0123456789+-=;#"  # every character of a prompt or a well-formed response
 _ANSWER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _TERM = re.compile(r"[+-]?\d+")
 
@@ -42,9 +40,9 @@ class Arithmetic(Task):
         if kind == "operator":
             terms[step] = -terms[step]
         elif kind == "number":
-            sign, size = (1, terms[step]) if terms[step] > 0 else (-1, -terms[step])
+            size = abs(terms[step])
             near = [size + d for d in (-20, -10, -2, -1, 1, 2, 10, 20) if 1 <= size + d <= LARGEST]
-            terms[step] = sign * int(rng.choice(near))
+            terms[step] = int(rng.choice(near)) * terms[step] // size
         slip = int(rng.choice([-10, -2, -1, 1, 2, 10])) if kind == "sum" else 0
         return _solve(terms, slip, step)
 
@@ -82,7 +80,7 @@ def _checked(levels: Levels, largest: int) -> dict[int, float]:
 
 
 def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> Iterator[list[int]]:
-    """Different chains of a split, without end: those of two terms in a shuffled row, longer ones drawn."""
+    """Different chains of a split: those of two terms in a shuffled row, longer ones drawn."""
     rng, sizes = random.Random(key), range(-largest, largest + 1)
     pairs = [[a, b] for a in sizes for b in sizes if a > 0 and b and bucket(_prompt([a, b])) in BUCKETS[split]]
     if 2 in weights:
@@ -90,18 +88,16 @@ def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> It
     row = iter(pairs)
 
     def draws(level: int, made: int) -> Iterable[list[int]]:
-        yield from row if level == 2 else (_draw(rng, level, largest) for _ in range(_TRIES))
+        yield from row if level == 2 else (_draw(rng, level, largest) for _ in range(100_000))
         name = "two" if level == 2 else level
         raise ValueError(
-            f"arithmetic has {made:,} problems of {name} terms in {split}, and more were asked "
-            f"for; lower n or give {name} terms a smaller weight in levels."
+            f"arithmetic has {made:,} problems of {name} terms in {split}: lower n, or their weight in levels."
         )
 
     return by_share(weights, draws, _prompt, BUCKETS[split])
 
 
 def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
-    """Signed terms; the first is positive."""
     return [rng.randint(1, largest) * (1 if i == 0 else rng.choice((1, -1))) for i in range(level)]
 
 

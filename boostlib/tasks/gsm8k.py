@@ -1,6 +1,5 @@
-"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader.
-
-Not covered: re-annotated versions (GSM8K-Platinum), other prompt formats.
+"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader. Not covered:
+re-annotated versions (GSM8K-Platinum), other prompt formats.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ _ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 
 @dataclass(frozen=True)
 class Worked(Task):
-    """Worked solutions that end in '#### N'. ``hints`` maps a problem's id to the expressions behind the
-    results in its reference, by their place (see `solutions.read_steps`)."""
+    """Worked solutions that end in '#### N'. ``hints``: by problem id, those of `solutions.read_steps`."""
 
     hints: Mapping[str, Mapping[tuple[int, int], str]] = field(default_factory=dict, hash=False, repr=False)
 

@@ -1,6 +1,5 @@
-"""Small wrong changes to a program: a number, an operator or a comparison, its text otherwise untouched.
-
-Only a reference is ever parsed here, never a response. Not covered: whether a change matters (programs).
+"""Small wrong changes to a reference (never a response): a number, an operator or a comparison, its text otherwise
+untouched. Not covered: whether a change matters (programs).
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub at a
-pinned revision, checked by their number.
-
-Not covered: what a row means (gsm8k, mbpp).
+"""Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub
+at a pinned revision, checked by their number. Not covered: what a row means (gsm8k, mbpp).
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Official:
-    """Where a data set is to be had: ``files`` by split ("" for one that holds all), with SHA-256 and number of rows."""
+    """Where to get a data set: ``files`` by split ("" for one that holds all), with SHA-256 and number of rows."""
 
     name: str
     home: str  # of the files
