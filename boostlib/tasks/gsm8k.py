@@ -29,7 +29,7 @@ FILES = Official(
 )
 TRAIN = 7000
 STOP = ("\n\n", "\nQuestion:")
-_ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
+_ANNOTATION = re.compile(r"<<([^<>=]*)=[^<>]*>>")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def tidy(solution: str) -> str:
 
 
 def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
-    """Problems, their calculator annotations taken out, each with the expressions these held by where their results
-    stand in the reference."""
+    """Problems, calculator annotations taken out; each with the expressions these held by the place of their results."""
     found = []
     for i, row in enumerate(FILES.rows(file)):
         solution, hints, taken = tidy(row["answer"]), {}, 0
@@ -79,7 +78,7 @@ def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
             taken += len(match[0])
             if result := NUMBER.match(solution, match.end()):  # what is written there may have commas, or no result
                 hints[result.start() - taken, result.end() - taken] = match[1]
-        reference = _ANNOTATION.sub("", solution)
-        problem = worked(f"gsm8k/{file}/{i}", row["question"], reference, steps=reference.count("\n"))
+        solution = _ANNOTATION.sub("", solution)
+        problem = worked(f"gsm8k/{file}/{i}", row["question"], solution, steps=solution.count("\n"))
         found.append((problem, hints))
     return found

@@ -2,9 +2,7 @@
 
 A problem is a chain of operations on a number, a list of numbers or a string; its level is their count. A hash of the
 prompt decides the split, so the splits are disjoint whatever the seed. The asserts use tame inputs; the challenge asserts
-also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests.
-
-Not covered: control flow, more than one argument, anything that needs an import.
+also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests. Not covered: control flow, more than one argument, anything that needs an import.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ def pretraining_pairs(n: int, seed: int, weights: Levels | None = None) -> list[
 
 class _Chain(NamedTuple):
     prompt: str
-    program: str  # the reference: one line a step, in the order of the prompt
+    program: str  # the reference: one line a step
     argument: str  # n, a or s
     level: int
 
@@ -105,8 +103,8 @@ def _draw(rng: random.Random, level: int) -> _Chain:
 
 def _problem(chain: _Chain) -> Problem:
     rng = random.Random(chain.prompt)
-    tests, challenge = _asserts(chain, _TAME, rng, 3), _asserts(chain, _WILD, rng, 5)
-    meta = {"level": chain.level, "tests": tests, "challenge": challenge, "setup": ""}
+    tests = _asserts(chain, _TAME, rng, 3)
+    meta = {"level": chain.level, "tests": tests, "challenge": _asserts(chain, _WILD, rng, 5), "setup": ""}
     return Problem(f"mbpp_mini/{chain.prompt.strip()}", chain.prompt, chain.program, "\n".join(tests), meta)
 
 

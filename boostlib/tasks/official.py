@@ -26,18 +26,15 @@ class Official:
     def rows(self, split: str = "") -> list[dict]:
         """Raises ValueError, one sentence with both ways to get them, where neither has the official rows."""
         file, sha256, count = self.files[split]
-        if not (folder := os.environ.get("BOOSTLIB_DATA")):
-            return self._from_hub(split, count)
-        path = Path(folder) / file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise self._failed(f"{path} cannot be read ({error.strerror})") from None
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise self._failed(f"{path} is not the official file (its SHA-256 differs)")
-        return [json.loads(line) for line in content.decode().splitlines()]
-
-    def _from_hub(self, split: str, count: int) -> list[dict]:
+        if folder := os.environ.get("BOOSTLIB_DATA"):
+            path = Path(folder) / file
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise self._failed(f"{path} cannot be read ({error.strerror})") from None
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise self._failed(f"{path} is not the official file (its SHA-256 differs)")
+            return [json.loads(line) for line in content.decode().splitlines()]
         from datasets import load_dataset
 
         try:

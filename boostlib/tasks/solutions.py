@@ -1,7 +1,6 @@
 """Corrupts a worked solution, a text with equations in it: one number or operator changes, and what changes with it is
-replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated.
-
-Not covered: judging answers (answers); telling apart two quantities that happen to have one value.
+replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered: telling apart two quantities
+that happen to have one value.
 """
 
 from __future__ import annotations
@@ -26,18 +25,14 @@ _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
 
-class Token(NamedTuple):
-    """A number, operator or bracket of an expression, and where the text shows it (None: it does not)."""
-
-    value: Fraction | str
-    span: Span | None = None
+class Token(NamedTuple):  # of an expression
+    value: Fraction | str  # a number, operator or bracket
+    span: Span | None = None  # where the text shows it
 
 
 class Step(NamedTuple):
-    """An expression and where the text shows its result."""
-
     tokens: tuple[Token, ...]
-    result: Span
+    result: Span  # where the text shows it
 
 
 def number(text: str) -> Fraction:
@@ -57,10 +52,10 @@ def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]
     return steps
 
 
-def corrupt_solution(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
+def corrupt_solution(text: str, steps: list[Step], answer: str, rng: np.random.Generator) -> str:
     """A wrong version of a right solution that ends in '#### answer'. Tried at random until the answer is wrong and every
-    number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); if none is, or
-    there are no steps, the answer itself changes wherever the last lines state it."""
+    number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); else the
+    answer itself changes wherever the last lines state it."""
     for attempt in range(60 if steps else 0):
         at = int(rng.integers(len(steps)))
         mistake = _mistake(text, steps[at], rng)
@@ -171,9 +166,7 @@ def _near(shown: str, rng: np.random.Generator) -> str:
     return _write(near[int(rng.integers(len(near)))], shown, "")
 
 
-def _rework(
-    text: str, steps: Sequence[Step], at: int, tokens: tuple[Token, ...], edits: dict[Span, str], strict: bool
-) -> str | None:
+def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Span, str], strict: bool) -> str | None:
     """The text with the mistake made in step ``at`` and what follows worked out from there; None where implausible."""
     results = {step.result: i for i, step in enumerate(steps)}
     operands = {token.span for step in steps for token in step.tokens}
