@@ -55,8 +55,8 @@ class Task:
     def grade(
         self, pairs: Sequence[tuple[Problem, str]], progress: Callable | None = None, workers: int = 1
     ) -> list[str]:
-        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is called
-        with increments; ``workers`` matters only to tasks that execute programs."""
+        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is
+        called with increments; ``workers`` matters only to tasks that execute programs."""
         verdicts = []
         for problem, response in pairs:
             verdicts.append(self.grade_one(problem, response))
@@ -85,9 +85,9 @@ TASKS: dict[str, str | Callable[..., Task]] = {
 
 
 def load_task(name: str, split: str = "train", n: int | None = None, seed: int = 0, **options) -> Task:
-    """The task ``name``: n problems of a split, chosen by ``seed`` (a smaller n gives a prefix); n=None for all of them.
-    "train" is for sampled prompts, "validation" for any tuning, "test" only for reporting. Raises ValueError for an
-    unknown name, split or option, and for more problems than there are."""
+    """The task ``name``: n problems of a split, chosen by ``seed`` (a smaller n gives a prefix); n=None for all of
+    them. "train" is for sampled prompts, "validation" for any tuning, "test" only for reporting. Raises ValueError for
+    an unknown name, split or option, and for more problems than there are."""
     if name not in TASKS:
         raise ValueError(f"Unknown task {name!r}; known: {', '.join(sorted(TASKS))}.")
     if split not in SPLITS:

@@ -1,7 +1,7 @@
 """Chains of + and - with worked steps, `17+25-8=` answered `17+25=42;42-8=34#34`: a task for a tiny model.
 
-The level of a problem is its number of terms. A hash of the prompt decides its split, so the splits are disjoint whatever
-the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that).
+The level of a problem is its number of terms. A hash of the prompt decides its split, so the splits are disjoint
+whatever the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that).
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> It
     def draws(level: int, made: int) -> Iterable[list[int]]:
         yield from row if level == 2 else (_draw(rng, level, largest) for _ in range(100_000))
         name = "two" if level == 2 else level
-        raise ValueError(
-            f"arithmetic has {made:,} problems of {name} terms in {split}: lower n, or their weight in levels."
-        )
+        raise ValueError(f"arithmetic has {made:,} problems of {name} terms in {split}: lower n, or change levels.")
 
     return by_share(weights, draws, _prompt, BUCKETS[split])
 

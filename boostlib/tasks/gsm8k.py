@@ -1,6 +1,5 @@
 """GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader. Not covered:
-re-annotated versions (GSM8K-Platinum), other prompt formats.
-"""
+re-annotated versions (GSM8K-Platinum)."""
 
 from __future__ import annotations
 
@@ -70,7 +69,8 @@ def tidy(solution: str) -> str:
 
 
 def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
-    """Problems, calculator annotations taken out; each with the expressions these held by the place of their results."""
+    """Problems, calculator annotations taken out; each with the expressions these held by the place of their
+    results."""
     found = []
     for i, row in enumerate(FILES.rows(file)):
         solution, hints, taken = tidy(row["answer"]), {}, 0

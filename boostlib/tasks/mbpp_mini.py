@@ -1,8 +1,9 @@
 """MBPP in small, made here: `f(n): add 3, double` answered by a three-line function, judged by three asserts.
 
 A problem is a chain of operations on a number, a list of numbers or a string; its level is their count. A hash of the
-prompt decides the split, so the splits are disjoint whatever the seed. The asserts use tame inputs; the challenge asserts
-also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests. Not covered: control flow, more than one argument, anything that needs an import.
+prompt decides the split, so the splits are disjoint whatever the seed. The asserts use tame inputs; the challenge
+asserts also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests. Not
+covered: control flow, more than one argument, anything that needs an import.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ _WILD = {
 
 def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4), allow: str = "kernel") -> Task:
     """n (1,000 if None) different problems; ``levels`` are the numbers of operations, in equal shares or, as a mapping,
-    with weights. Where a level has no more problems in a split (one operation gives 40 in "train"), the others fill up."""
+    with weights. Where a level has no more problems in a split (one operation gives 40 in "train"), the others fill
+    up."""
     weights = weights_of(levels, LEVELS, "mbpp_mini", "operations")
     chains = _chains(split, f"{split}/{seed}", weights)
     problems = tuple(map(_problem, itertools.islice(chains, 1000 if n is None else n)))
@@ -61,8 +63,8 @@ def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4),
 
 
 def pretraining_pairs(n: int, seed: int, weights: Levels | None = None) -> list[tuple[str, str]]:
-    """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
-    default: a fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
+    """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by default: a
+    fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
     weights = {1: 0.2, 2: 0.5, 3: 0.3} if weights is None else weights_of(weights, LEVELS, "mbpp_mini", "operations")
     return pretraining(n, seed, weights, lambda rng, level: _draw(rng, level)[:2], BUCKETS["train"])
 

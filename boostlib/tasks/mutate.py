@@ -21,9 +21,7 @@ _FUNCTIONS = {
 _OPERATOR = re.compile(r"(?:\*\*|//|<<|>>|<=|>=|==|!=|[-+*/%<>&|])|\b(?:and|or|not in|in|is not|is)\b")
 
 
-class Edit(NamedTuple):
-    """Characters ``start`` to ``end`` of a program become ``text``."""
-
+class Edit(NamedTuple):  # characters start to end of a program become text
     start: int
     end: int
     text: str

@@ -1,6 +1,6 @@
 """Corrupts a worked solution, a text with equations in it: one number or operator changes, and what changes with it is
-replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered: telling apart two quantities
-that happen to have one value.
+replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered:
+telling apart two quantities that happen to have one value.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]
 
 
 def corrupt_solution(text: str, steps: list[Step], answer: str, rng: np.random.Generator) -> str:
-    """A wrong version of a right solution that ends in '#### answer'. Tried at random until the answer is wrong and every
-    number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); else the
+    """A wrong version of a right solution that ends in '#### answer'. Tried at random until the answer is wrong and
+    every number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); else the
     answer itself changes wherever the last lines state it."""
     for attempt in range(60 if steps else 0):
         at = int(rng.integers(len(steps)))
@@ -111,8 +111,8 @@ def _agrees(tokens: Sequence[Token], shown: str) -> bool:
 
 
 def _value(tokens: Sequence[Token]) -> Fraction | None:
-    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads it,
-    with the place of each number in its stead; the tree is walked, nothing evaluated."""
+    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads
+    it, with the place of each number in its stead; the tree is walked, nothing evaluated."""
     shown = (str(i) if isinstance(token.value, Fraction) else token.value for i, token in enumerate(tokens))
 
     def walk(node: ast.expr) -> Fraction:

@@ -57,7 +57,8 @@ def _chances(p: np.ndarray) -> np.ndarray:
 
 
 def as_initial(p0: Initial) -> np.ndarray | BetaLaw | Histogram:
-    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d array."""
+    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d
+    array."""
     if isinstance(p0, BetaLaw | Histogram):
         return p0
     if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):
@@ -85,8 +86,8 @@ def _jacobi(nodes: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly (Gauss-Jacobi
-    nodes for a BetaLaw): E[p_t] is one, so enough of them make it exact."""
+    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly
+    (Gauss-Jacobi nodes for a BetaLaw): E[p_t] is one, so enough of them make it exact."""
     p = as_initial(p0)
     if isinstance(p, BetaLaw):
         return _jacobi(degree // 2 + 1, p.a, p.b)

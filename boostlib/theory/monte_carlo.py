@@ -21,11 +21,11 @@ def simulate(
 ) -> np.ndarray:  # fmt: skip
     """Mean of p_t over prompts for each seed, shape (n_seeds, rounds + 1); row i depends on (seed, i) alone.
 
-    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform" spend
-    m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget`` (labels a
-    round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts: p_{t+1} =
-    (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the own share. With
-    ``speed`` below 1 a round goes only that part of the way from p_t.
+    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform"
+    spend m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget``
+    (labels a round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts:
+    p_{t+1} = (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the
+    own share. With ``speed`` below 1 a round goes only that part of the way from p_t.
     """
     check_whole(0, rounds=rounds)
     check_whole(1, n_seeds=n_seeds)
@@ -65,8 +65,8 @@ class _Run:
         return np.array(means)
 
     def count(self, right: np.ndarray, either: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances; one
-        uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
+        """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances;
+        one uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
         small = np.uint8 if draws < 256 else np.int32
         a, n = np.zeros(right.size, small), np.zeros(right.size, small)
         for part in (slice(start, start + _BLOCK) for start in range(0, right.size, _BLOCK)):

@@ -1,4 +1,5 @@
-"""The parameters of the model, checked once, and the arms as changes to them. Not covered: what they mean (dynamics)."""
+"""The parameters of the model, checked once, and the arms as changes to them. Not covered: what they mean
+(dynamics)."""
 
 from __future__ import annotations
 
