@@ -159,8 +159,7 @@ def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.
     """Thompson sampling on the chance that a label helps: it is accepted, where the model's own response is not.
 
     In each of several plays both chances of every prompt are drawn from their Beta posteriors, and the sixteenth of the
-    prompts with the largest product get one label. The label's prior: the strength of two labels, the mean of all
-    prompts.
+    prompts with the largest product get one label. The label's prior: two labels, at the mean of all prompts.
     """
     asked, accepted = statistics.labels.sum(0), statistics.labels_accepted.sum(0)
     mean = (accepted.sum() + 1) / (asked.sum() + 2)

@@ -1,6 +1,5 @@
 """A task is prompts, references and a quality function. `load_task` is the only door. Not covered: sampling, training,
-noise on the verdict (boosting).
-"""
+noise on the verdict (boosting)."""
 
 from __future__ import annotations
 

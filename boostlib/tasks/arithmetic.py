@@ -1,8 +1,7 @@
 """Chains of + and - with worked steps, `17+25-8=` answered `17+25=42;42-8=34#34`: a task for a tiny model.
 
 The level of a problem is its number of terms. A hash of the prompt decides its split, so the splits are disjoint
-whatever the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that).
-"""
+whatever the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that)."""
 
 from __future__ import annotations
 

@@ -69,8 +69,7 @@ def tidy(solution: str) -> str:
 
 
 def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
-    """Problems, calculator annotations taken out; each with the expressions these held by the place of their
-    results."""
+    """Problems, calculator annotations taken out; each with the expressions these held, by their results' places."""
     found = []
     for i, row in enumerate(FILES.rows(file)):
         solution, hints, taken = tidy(row["answer"]), {}, 0

@@ -2,8 +2,7 @@
 
 Always there, with worked solutions; 15 of the 85 templates are seen in "test" alone, so that memory of a template and
 skill can be told apart. Graded as GSM8K is (reasoning-gym's own scorer misreads '-5' and '1,234'). Not covered: harder
-variants (the package has one difficulty).
-"""
+variants (the package has one difficulty)."""
 
 from __future__ import annotations
 

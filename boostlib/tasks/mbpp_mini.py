@@ -3,8 +3,7 @@
 A problem is a chain of operations on a number, a list of numbers or a string; its level is their count. A hash of the
 prompt decides the split, so the splits are disjoint whatever the seed. The asserts use tame inputs; the challenge
 asserts also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests. Not
-covered: control flow, more than one argument, anything that needs an import.
-"""
+covered: control flow, more than one argument, anything that needs an import."""
 
 from __future__ import annotations
 
@@ -50,8 +49,7 @@ _WILD = {
 
 def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4), allow: str = "kernel") -> Task:
     """n (1,000 if None) different problems; ``levels`` are the numbers of operations, in equal shares or, as a mapping,
-    with weights. Where a level has no more problems in a split (one operation gives 40 in "train"), the others fill
-    up."""
+    with weights. Where a level has no more problems (one operation gives 40 in "train"), the others fill up."""
     weights = weights_of(levels, LEVELS, "mbpp_mini", "operations")
     chains = _chains(split, f"{split}/{seed}", weights)
     problems = tuple(map(_problem, itertools.islice(chains, 1000 if n is None else n)))

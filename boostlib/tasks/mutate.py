@@ -1,6 +1,5 @@
 """Small wrong changes to a reference (never a response): a number, an operator or a comparison, its text otherwise
-untouched. Not covered: whether a change matters (programs).
-"""
+untouched. Not covered: whether a change matters (programs)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub
-at a pinned revision, checked by their number. Not covered: what a row means (gsm8k, mbpp).
-"""
+at a pinned revision, checked by their number. Not covered: what a row means (gsm8k, mbpp)."""
 
 from __future__ import annotations
 
@@ -48,5 +47,5 @@ class Official:
 
     def _failed(self, what: str) -> ValueError:
         files = " and ".join(file for file, _, _ in self.files.values())
-        ways = f"a folder with {files}, of {self.home}, or unset it and have the hub's {self.repository} in reach or cached"
+        ways = f"a folder with {files}, of {self.home}, or unset it and have the hub's {self.repository} in reach"
         return ValueError(f"{self.name}: {what}. Either set BOOSTLIB_DATA to {ways}.")

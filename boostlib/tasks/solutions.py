@@ -1,7 +1,6 @@
 """Corrupts a worked solution, a text with equations in it: one number or operator changes, and what changes with it is
 replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered:
-telling apart two quantities that happen to have one value.
-"""
+telling apart two quantities that happen to have one value."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ def number(text: str) -> Fraction:
 
 
 def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]:
-    """The equations in the text that are right as they stand, up to rounding. ``hints`` maps the spans of results to
-    expressions, for results that the text shows without one."""
+    """The equations in the text that are right, up to rounding. ``hints``: expressions by the spans of their results."""
     steps = []
     for match in NUMBER.finditer(text):
         tokens = _read_back(text, match)
@@ -89,8 +87,7 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
 
 
 def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
-    """Numbers, operators and brackets; words, units and currency signs are passed over, a percent sign divides by a
-    hundred. ``offset``: where the expression begins in the text; None if it does not stand there."""
+    """Numbers, operators and brackets; all else is passed over. ``offset``: where the text has it (None: nowhere)."""
     numbers = {m.span(): number(m[0]) for m in NUMBER.finditer(expression)}
     signs = {m.span(): _SIGNS.get(m[0], m[0]) for m in _SIGN.finditer(expression)}
     tokens: list[Token] = []
@@ -221,8 +218,7 @@ def _places(shown: str) -> int:
 
 
 def _write(value: Fraction, like: str, text: str) -> str:
-    """The number as ``like`` is written: its decimals (more where needed), and commas where it has them or,
-    being too short to tell, where the text has them."""
+    """The number written as ``like``: its decimals (or more), and commas where it or, if it is short, the text has."""
     places = next((n for n in range(_places(like), 6) if (value * 10**n).denominator == 1), max(_places(like), 6))
     short = len(like.partition(".")[0]) < 4
     comma = "," if "," in like or (short and re.search(r"\d,\d{3}", text)) else ""

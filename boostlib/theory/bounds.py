@@ -8,8 +8,7 @@ that of P-, and w(p) the expected wrong share after the labels of a P- prompt,
 For g + h <= 1 it is convex and decreasing, hence below its chord: with lam = err(0) - err(1), e_t = E[1 - p_t] obeys
 e_{t+1} <= err(1) + lam e_t, and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t), so iterating
 err from e_0 is a lower bound. eta turns err into eta + (1 - eta) err. The proof step by step: notebook 01. Not covered:
-other policies, filters worse than chance (g + h > 1), a prompt-dependent beta.
-"""
+other policies, filters worse than chance (g + h > 1), a prompt-dependent beta."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Laws of p: how the chance of a right response is spread over prompts, before and during a run. Not covered: how a
-law changes in a round (chain), and fitting one to samples (analysis.measure).
-"""
+law changes in a round (chain), and fitting one to samples (analysis.measure)."""
 
 from __future__ import annotations
 
@@ -57,8 +56,7 @@ def _chances(p: np.ndarray) -> np.ndarray:
 
 
 def as_initial(p0: Initial) -> np.ndarray | BetaLaw | Histogram:
-    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d
-    array."""
+    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest 1-d."""
     if isinstance(p0, BetaLaw | Histogram):
         return p0
     if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):

@@ -15,15 +15,13 @@ from boostlib.theory.parameters import ARMS
 
 
 def with_hopeless(share: float, rest: BetaLaw, nodes: int = 123) -> Histogram:
-    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials of degree up to 2 nodes -
-    1."""
+    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials up to degree 2 nodes - 1."""
     p, w = support(rest, 2 * nodes - 2)
     return Histogram([0.0, *p], [share, *(1 - share) * w])
 
 
 def spread(p0: Histogram, prompts: int) -> np.ndarray:
-    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can, ascending in its
-    order."""
+    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can."""
     ends = np.rint(np.cumsum(p0.weights) * prompts).astype(int)
     return np.repeat(p0.values, np.diff(ends, prepend=0))
 
@@ -63,8 +61,7 @@ def rounds_to_error(
 
 
 def phase_diagram(d: Dynamics, betas: Sequence, gammas: Sequence, p0: Initial, rounds: int) -> dict[str, np.ndarray]:
-    """E[p_T] by arm, shape (gammas, betas). Filter only and do nothing do not depend on beta, do nothing not on
-    gamma."""
+    """E[p_T] by arm, shape (gammas, betas). Filter only does not depend on beta, do nothing on gamma either."""
     boosting = np.array([d.noisy(gamma).exact_over_beta(betas, p0, rounds)[:, -1] for gamma in gammas])
     filter_only = [d.noisy(gamma).arm("filter_only").exact(p0, rounds)[-1:] for gamma in gammas]
     do_nothing = d.arm("do_nothing").exact(p0, rounds)[-1]

@@ -1,6 +1,5 @@
 """Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills. Not
-covered: the expected curve itself where a chain exists (chain); this is its independent check there.
-"""
+covered: the expected curve itself where a chain exists (chain); this is its independent check there."""
 
 from __future__ import annotations
 

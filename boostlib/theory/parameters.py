@@ -1,5 +1,4 @@
-"""The parameters of the model, checked once, and the arms as changes to them. Not covered: what they mean
-(dynamics)."""
+"""The parameters of the model, checked once, and the arms as changes to them. Their meaning: dynamics."""
 
 from __future__ import annotations
 
