@@ -1,8 +1,8 @@
 """How a budget of weak labels is spent over the prompts of one round.
 
-A policy maps (statistics, budget, rng) to label counts, one a prompt. It spends the budget (of labels asked for, right or
-wrong) exactly, or not at all where no prompt qualifies. It sees what the filter accepted, never whether that was right;
-``oracle`` alone reads the true chances. A new policy is one function with the same signature.
+A policy maps (statistics, budget, rng) to label counts, one a prompt. It spends the budget (of labels asked for, right
+or wrong) exactly, or not at all where no prompt qualifies. It sees what the filter accepted, never whether that was
+right; ``oracle`` alone reads the true chances. A new policy is one function with the same signature.
 
 Not covered: asking the labeler, training on what it says (boosting).
 """
@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of n prompts when labels are allocated, R >= 1 rounds sampled so far; ValueError where it cannot be.
-    accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round; labels,
-    labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; p: (n,) true chance of a right
-    response, for ``oracle`` only."""
+    """What is known of n prompts when labels are allocated, R >= 1 rounds sampled so far; ValueError where it cannot
+    be. accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round;
+    labels, labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; p: (n,) true chance of a
+    right response, for ``oracle`` only."""
 
     accepted: np.ndarray
     k: int
@@ -124,9 +124,9 @@ def prop2diff(statistics: Statistics, budget: int, rng: np.random.Generator) -> 
 
 
 def uniform_until_solved(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """Towards an equal number of accepted responses, own and labels, for every prompt (after DART-Math's Uniform): fills up
-    from the bottom to the level that the budget reaches. A label counts as its chance of acceptance at that prompt,
-    (accepted + 1) / (asked + 2)."""
+    """Towards an equal number of accepted responses, own and labels, for every prompt (after DART-Math's Uniform):
+    fills up from the bottom to the level that the budget reaches. A label counts as its chance of acceptance at that
+    prompt, (accepted + 1) / (asked + 2)."""
     have = (statistics.accepted.sum(0) + statistics.labels_accepted.sum(0)).astype(float)
     per_accepted = (statistics.labels.sum(0) + 2) / (statistics.labels_accepted.sum(0) + 1)  # labels for one
     order = np.argsort(have, kind="stable")
@@ -148,8 +148,8 @@ def frontier(statistics: Statistics, budget: int, rng: np.random.Generator, targ
 def multiplicative_weights(
     statistics: Statistics, budget: int, rng: np.random.Generator, factor: float = 2.0
 ) -> np.ndarray:
-    """In proportion to weights multiplied by ``factor`` in each round in which the prompt failed. (AdaBoost's own factor,
-    (1 - error) / error, is below 1 while more than half of the prompts fail, as they do at first here.)"""
+    """In proportion to weights multiplied by ``factor`` in each round in which the prompt failed. (AdaBoost's own
+    factor, (1 - error) / error, is below 1 while more than half of the prompts fail, as they do at first here.)"""
     _refuse(not factor > 0, f"factor is {factor}: a positive number is needed")
     failures = (statistics.accepted == 0).sum(0)
     return share(np.exp(np.log(factor) * (failures - failures.max(initial=0))), budget, rng)
@@ -159,7 +159,7 @@ def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.
     """Thompson sampling on the chance that a label helps: it is accepted, where the model's own response is not.
 
     In each of several plays both chances of every prompt are drawn from their Beta posteriors, and the sixteenth of the
-    prompts with the largest product get one label. The label's prior: the strength of two labels, the mean of all prompts.
+    prompts with the largest product get one label. The label's prior: two labels, at the mean of all prompts.
     """
     asked, accepted = statistics.labels.sum(0), statistics.labels_accepted.sum(0)
     mean = (accepted.sum() + 1) / (asked.sum() + 2)
@@ -182,9 +182,9 @@ def oracle(
 
     In the theory's tabular learner a prompt with A accepted responses, each right with chance r (r = p where A = 0: no
     data keeps p), moves with m labels by (q - r) E[L / (A + L)], L ~ Binomial(m, s): s is the chance that a label is
-    kept and q that a kept one is right. The gain is concave in m, so spending greedily is optimal. What exceeds any gain
-    is spread evenly over the prompts that gain. Set beta (a number or (n,)), the gammas and ``filtered`` (weak data
-    variant (A)) to those of the run, with functools.partial. Raises ValueError where ``statistics.p`` is missing.
+    kept and q that a kept one is right. The gain is concave in m, so spending greedily is optimal. What exceeds any
+    gain is spread evenly over the prompts that gain. Set beta (a number or (n,)), the gammas and ``filtered`` (weak
+    data variant (A)) to those of the run, with functools.partial. Raises ValueError where ``statistics.p`` is missing.
     """
     _refuse(statistics.p is None, "oracle needs statistics.p, the true chance of a right response at each prompt")
     p, own = statistics.p, statistics.accepted[-1]

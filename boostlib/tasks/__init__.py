@@ -1,7 +1,5 @@
-"""A task is prompts, references and a quality function. `load_task` is the only door.
-
-Not covered: sampling, training, noise on the verdict (filters).
-"""
+"""A task is prompts, references and a quality function. `load_task` is the only door. Not covered: sampling, training,
+noise on the verdict (boosting)."""
 
 from __future__ import annotations
 
@@ -54,10 +52,10 @@ class Task:
         return self.grade([(problem, response)])[0] == "pass"
 
     def grade(
-        self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None, workers: int = 1
+        self, pairs: Sequence[tuple[Problem, str]], progress: Callable | None = None, workers: int = 1
     ) -> list[str]:
-        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is called
-        with increments; ``workers`` matters only to tasks that execute programs."""
+        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is
+        called with increments; ``workers`` matters only to tasks that execute programs."""
         verdicts = []
         for problem, response in pairs:
             verdicts.append(self.grade_one(problem, response))
@@ -86,11 +84,9 @@ TASKS: dict[str, str | Callable[..., Task]] = {
 
 
 def load_task(name: str, split: str = "train", n: int | None = None, seed: int = 0, **options) -> Task:
-    """The task ``name``: n problems of a split, chosen by ``seed`` (a smaller n gives a prefix); n=None for all of them.
-
-    "train" is for sampled prompts, "validation" for any tuning, "test" only for reporting. Raises ValueError for an
-    unknown name, split or option, and for more problems than there are.
-    """
+    """The task ``name``: n problems of a split, chosen by ``seed`` (a smaller n gives a prefix); n=None for all of
+    them. "train" is for sampled prompts, "validation" for any tuning, "test" only for reporting. Raises ValueError for
+    an unknown name, split or option, and for more problems than there are."""
     if name not in TASKS:
         raise ValueError(f"Unknown task {name!r}; known: {', '.join(sorted(TASKS))}.")
     if split not in SPLITS:
@@ -99,20 +95,17 @@ def load_task(name: str, split: str = "train", n: int | None = None, seed: int =
         raise ValueError(f"n must be a whole number of problems of at least 1, or None, not {n!r}.")
     loader = TASKS[name]
     loader = importlib.import_module(loader).load if isinstance(loader, str) else loader
-    parameters = list(inspect.signature(loader).parameters.values())[3:]
-    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-    unknown = sorted(set(options) - set(known))
-    if unknown and len(known) == len(parameters):
+    known = list(inspect.signature(loader).parameters)[3:]
+    if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"Unknown option {unknown[0]!r} of {name}; known: {', '.join(known) or 'none'}.")
     return loader(split, n, seed, **options)
 
 
 def subsample(problems: Sequence[Problem], n: int | None, seed: int, what: str) -> tuple[Problem, ...]:
-    """n of the problems in an order set by ``seed``: that of the hashes of (seed, id), so a smaller n is a
-    prefix of a larger one on any platform. n=None: all, as they come. ``what`` names them in the error."""
+    """n of the problems, named ``what``, in the order of the hashes of (seed, id), so a smaller n is a prefix of a
+    larger one on any platform. n=None: all, as they come."""
     if n is None:
         return tuple(problems)
     if n > len(problems):
         raise ValueError(f"{what} has {len(problems):,} problems, and {n:,} were asked for; lower n.")
-    order = sorted(problems, key=lambda p: hashlib.sha256(f"{seed}/{p.id}".encode()).digest())
-    return tuple(order[:n])
+    return tuple(sorted(problems, key=lambda p: hashlib.sha256(f"{seed}/{p.id}".encode()).digest())[:n])

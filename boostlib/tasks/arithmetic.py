@@ -1,10 +1,7 @@
 """Chains of + and - with worked steps, `17+25-8=` answered `17+25=42;42-8=34#34`: a task for a tiny model.
 
-The level of a problem is its number of terms. A hash of the prompt decides the split it belongs to, so the
-splits are disjoint whatever the seed; every other choice is made by the seed.
-
-Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that).
-"""
+The level of a problem is its number of terms. A hash of the prompt decides its split, so the splits are disjoint
+whatever the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that)."""
 
 from __future__ import annotations
 
@@ -20,17 +17,13 @@ from boostlib.tasks.levels import Levels, bucket, by_share, pretraining, weights
 LEVELS = range(2, 7)
 BUCKETS = {"exemplars": range(1), "test": range(1, 11), "validation": range(11, 21), "train": range(21, 100)}
 LARGEST = 99
-_TRIES = 100_000  # draws for one more chain, before there is none
-SYMBOLS = "0123456789+-=;#"  # every character of a prompt or a well-formed response
-_ANSWER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _TERM = re.compile(r"[+-]?\d+")
 
 
 class Arithmetic(Task):
     def grade_one(self, problem: Problem, response: str) -> str:
         """Right if the integer after the last '#' is the answer and nothing else stands there."""
-        _, found, tail = response.rpartition("#")
-        match = _ANSWER.fullmatch(tail) if found else None
+        match = re.search(r"#\s*(-?[0-9]{1,9})\s*\Z", response)
         return "pass" if match and int(match[1]) == int(problem.answer) else "fail"
 
     def corrupt(self, problem: Problem, rng: np.random.Generator) -> str:
@@ -42,9 +35,9 @@ class Arithmetic(Task):
         if kind == "operator":
             terms[step] = -terms[step]
         elif kind == "number":
-            sign, size = (1, terms[step]) if terms[step] > 0 else (-1, -terms[step])
+            size = abs(terms[step])
             near = [size + d for d in (-20, -10, -2, -1, 1, 2, 10, 20) if 1 <= size + d <= LARGEST]
-            terms[step] = sign * int(rng.choice(near))
+            terms[step] = int(rng.choice(near)) * terms[step] // size
         slip = int(rng.choice([-10, -2, -1, 1, 2, 10])) if kind == "sum" else 0
         return _solve(terms, slip, step)
 
@@ -66,13 +59,8 @@ def pretraining_pairs(
 ) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
-
-    def pair(rng: random.Random, level: int) -> tuple[str, str]:
-        terms = _draw(rng, level, largest)
-        return _prompt(terms), _solve(terms)
-
     weights = _checked({2: 0.9, 3: 0.1} if weights is None else weights, largest)
-    return pretraining(n, seed, weights, pair, BUCKETS["train"])
+    return pretraining(n, seed, weights, lambda rng, level: _pair(_draw(rng, level, largest)), BUCKETS["train"])
 
 
 def _checked(levels: Levels, largest: int) -> dict[int, float]:
@@ -82,7 +70,7 @@ def _checked(levels: Levels, largest: int) -> dict[int, float]:
 
 
 def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> Iterator[list[int]]:
-    """Different chains of a split, without end: those of two terms in a shuffled row, longer ones drawn."""
+    """Different chains of a split: those of two terms in a shuffled row, longer ones drawn."""
     rng, sizes = random.Random(key), range(-largest, largest + 1)
     pairs = [[a, b] for a in sizes for b in sizes if a > 0 and b and bucket(_prompt([a, b])) in BUCKETS[split]]
     if 2 in weights:
@@ -90,18 +78,14 @@ def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> It
     row = iter(pairs)
 
     def draws(level: int, made: int) -> Iterable[list[int]]:
-        yield from row if level == 2 else (_draw(rng, level, largest) for _ in range(_TRIES))
+        yield from row if level == 2 else (_draw(rng, level, largest) for _ in range(100_000))
         name = "two" if level == 2 else level
-        raise ValueError(
-            f"arithmetic has {made:,} problems of {name} terms in {split}, and more were asked "
-            f"for; lower n or give {name} terms a smaller weight in levels."
-        )
+        raise ValueError(f"arithmetic has {made:,} problems of {name} terms in {split}: lower n, or change levels.")
 
     return by_share(weights, draws, _prompt, BUCKETS[split])
 
 
 def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
-    """Signed terms; the first is positive."""
     return [rng.randint(1, largest) * (1 if i == 0 else rng.choice((1, -1))) for i in range(level)]
 
 
@@ -119,6 +103,9 @@ def _solve(terms: Sequence[int], slip: int = 0, at: int = 0) -> str:
     return ";".join(steps) + f"#{total}"
 
 
+def _pair(terms: Sequence[int]) -> tuple[str, str]:
+    return _prompt(terms), _solve(terms)
+
+
 def _problem(terms: Sequence[int]) -> Problem:
-    prompt = _prompt(terms)
-    return Problem(f"arithmetic/{prompt[:-1]}", prompt, _solve(terms), str(sum(terms)), {"level": len(terms)})
+    return Problem(f"arithmetic/{_prompt(terms)[:-1]}", *_pair(terms), str(sum(terms)), {"level": len(terms)})

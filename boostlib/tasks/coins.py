@@ -1,8 +1,7 @@
 """Coins: problems with no content, for the tabular learner. A response is right if it is the word "right".
 
-Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts that
-were trained on, as in the theory. Not covered: how often a learner is right (`boostlib.learners.tabular`), language.
-"""
+Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts
+that were trained on, as in the theory. Not covered: how often a learner is right (learners.tabular), language."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader.
-
-Not covered: re-annotated versions (GSM8K-Platinum), other prompt formats.
-"""
+"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader. Not covered:
+re-annotated versions (GSM8K-Platinum)."""
 
 from __future__ import annotations
 
@@ -30,13 +28,12 @@ FILES = Official(
 )
 TRAIN = 7000
 STOP = ("\n\n", "\nQuestion:")
-_ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
+_ANNOTATION = re.compile(r"<<([^<>=]*)=[^<>]*>>")
 
 
 @dataclass(frozen=True)
 class Worked(Task):
-    """Worked solutions that end in '#### N'. ``hints`` maps a problem's id to the expressions behind the
-    results in its reference, by their place (see `solutions.read_steps`)."""
+    """Worked solutions that end in '#### N'. ``hints``: by problem id, those of `solutions.read_steps`."""
 
     hints: Mapping[str, Mapping[tuple[int, int], str]] = field(default_factory=dict, hash=False, repr=False)
 
@@ -72,8 +69,7 @@ def tidy(solution: str) -> str:
 
 
 def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
-    """Problems, their calculator annotations taken out, each with the expressions these held by where their results
-    stand in the reference."""
+    """Problems, calculator annotations taken out; each with the expressions these held, by their results' places."""
     found = []
     for i, row in enumerate(FILES.rows(file)):
         solution, hints, taken = tidy(row["answer"]), {}, 0
@@ -81,7 +77,7 @@ def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
             taken += len(match[0])
             if result := NUMBER.match(solution, match.end()):  # what is written there may have commas, or no result
                 hints[result.start() - taken, result.end() - taken] = match[1]
-        reference = _ANNOTATION.sub("", solution)
-        problem = worked(f"gsm8k/{file}/{i}", row["question"], reference, steps=reference.count("\n"))
+        solution = _ANNOTATION.sub("", solution)
+        problem = worked(f"gsm8k/{file}/{i}", row["question"], solution, steps=solution.count("\n"))
         found.append((problem, hints))
     return found

@@ -1,11 +1,8 @@
 """Word problems from templates (GSM-Symbolic, Mirzadeh et al. 2024, arXiv 2410.05229), by way of reasoning-gym.
 
-Always there, without end, with worked solutions; 15 of the 85 templates are seen in "test" alone, so that
-memory of a template and skill can be told apart. Graded as GSM8K is (reasoning-gym's own scorer reads the first
-number it finds, and misreads '-5' and '1,234').
-
-Not covered: harder variants (the package has one difficulty).
-"""
+Always there, with worked solutions; 15 of the 85 templates are seen in "test" alone, so that memory of a template and
+skill can be told apart. Graded as GSM8K is (reasoning-gym's own scorer misreads '-5' and '1,234'). Not covered: harder
+variants (the package has one difficulty)."""
 
 from __future__ import annotations
 
@@ -30,9 +27,8 @@ def _hash(text: str) -> int:
 
 
 # The package calls an item's number its "source_index"; the template is the generator that made it.
-TEMPLATES = tuple(sorted(package.tasks_ok, key=lambda template: _hash(f"template/{template}")))
-SEEN, UNSEEN = TEMPLATES[:70], TEMPLATES[70:]
-_TRIES = 2000
+_TEMPLATES = sorted(package.tasks_ok, key=lambda template: _hash(f"template/{template}"))
+SEEN, UNSEEN = _TEMPLATES[:70], _TEMPLATES[70:]
 
 
 def load(split: str, n: int | None, seed: int) -> Task:
@@ -53,13 +49,13 @@ def _stream(templates: Sequence[int], split: str, key: str) -> Iterator[Problem]
     met: set[str] = set()
     while rngs:
         for template, rng in tuple(rngs.items()):
-            draws = (_draw(template, rng) for _ in range(_TRIES))
+            draws = (_draw(template, rng) for _ in range(2000))
             problem = next((p for p in draws if p.id not in met and split == _split_of(p)), None)
-            if problem is None:
+            if problem:
+                met.add(problem.id)
+                yield problem
+            else:
                 del rngs[template]
-                continue
-            met.add(problem.id)
-            yield problem
     raise ValueError(f"gsm_symbolic has {len(met):,} problems of {len(templates)} templates in {split}; lower n.")
 
 

@@ -1,7 +1,5 @@
-"""Problems by level of difficulty, for tasks made here: splits by hash, shares of the levels, pretraining pairs.
-
-Not covered: what a level is (arithmetic, mbpp_mini).
-"""
+"""Problems by level of difficulty, for tasks made here: splits by hash, shares of the levels, pretraining pairs. Not
+covered: what a level is (arithmetic, mbpp_mini)."""
 
 from __future__ import annotations
 

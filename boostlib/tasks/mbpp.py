@@ -1,7 +1,7 @@
 """MBPP (Austin et al. 2021, arXiv 2108.07732): the real file, the paper's splits and prompt, three shots.
 
-Splits by task number: few-shot 1-10, test 11-510, validation 511-600, train 601-974. Not covered: the sanitized subset; running programs (programs, sandbox).
-"""
+Splits by task number: few-shot 1-10, test 11-510, validation 511-600, train 601-974. Not covered: the sanitized subset;
+running programs (programs, sandbox)."""
 
 from __future__ import annotations
 

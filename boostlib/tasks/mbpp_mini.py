@@ -1,17 +1,14 @@
 """MBPP in small, made here: `f(n): add 3, double` answered by a three-line function, judged by three asserts.
 
 A problem is a chain of operations on a number, a list of numbers or a string; its level is their count. A hash of the
-prompt decides the split, so the splits are disjoint whatever the seed. The asserts use tame inputs; the challenge asserts
-also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests.
-
-Not covered: control flow, more than one argument, anything that needs an import.
-"""
+prompt decides the split, so the splits are disjoint whatever the seed. The asserts use tame inputs; the challenge
+asserts also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests. Not
+covered: control flow, more than one argument, anything that needs an import."""
 
 from __future__ import annotations
 
 import itertools
 import random
-import string
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -21,7 +18,6 @@ from boostlib.tasks.programs import Programs
 
 LEVELS = range(1, 6)
 BUCKETS = {"exemplars": range(2), "test": range(2, 22), "validation": range(22, 37), "train": range(37, 100)}
-SYMBOLS = "\n" + " " + string.digits + string.ascii_letters + string.punctuation  # what a model must know
 
 #: Words and code by what the argument x is called; K is a number. What "sum" and "length" give is a number.
 OPERATIONS = {
@@ -53,29 +49,27 @@ _WILD = {
 
 def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4), allow: str = "kernel") -> Task:
     """n (1,000 if None) different problems; ``levels`` are the numbers of operations, in equal shares or, as a mapping,
-    with weights. Where a level has no more problems in a split (one operation gives 40 in "train"), the others fill up."""
-    weights = _weights(levels)
+    with weights. Where a level has no more problems (one operation gives 40 in "train"), the others fill up."""
+    weights = weights_of(levels, LEVELS, "mbpp_mini", "operations")
     chains = _chains(split, f"{split}/{seed}", weights)
     problems = tuple(map(_problem, itertools.islice(chains, 1000 if n is None else n)))
     if n is not None and len(problems) < n:
-        raise ValueError(
-            f"mbpp_mini has {len(problems):,} problems of these levels in {split}, and {n:,} were asked for; "
-            "lower n or add a level."
-        )
+        has = f"{len(problems):,} problems of these levels in {split}"
+        raise ValueError(f"mbpp_mini has {has}, and {n:,} were asked for; lower n or add a level.")
     shown = tuple(map(_problem, itertools.islice(_chains("exemplars", "exemplars", {2: 1.0}), 4)))
     return Programs("mbpp_mini", split, problems, shown, ("\n\n",), 20 + 25 * max(weights), allow=allow)
 
 
 def pretraining_pairs(n: int, seed: int, weights: Levels | None = None) -> list[tuple[str, str]]:
-    """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
-    default: a fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
-    weights = _weights({1: 0.2, 2: 0.5, 3: 0.3} if weights is None else weights)
+    """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by default: a
+    fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
+    weights = {1: 0.2, 2: 0.5, 3: 0.3} if weights is None else weights_of(weights, LEVELS, "mbpp_mini", "operations")
     return pretraining(n, seed, weights, lambda rng, level: _draw(rng, level)[:2], BUCKETS["train"])
 
 
 class _Chain(NamedTuple):
     prompt: str
-    program: str  # the reference: one line a step, in the order of the prompt
+    program: str  # the reference: one line a step
     argument: str  # n, a or s
     level: int
 
@@ -86,17 +80,10 @@ class _Chain(NamedTuple):
         return scope["f"]
 
 
-def _weights(levels: Levels) -> dict[int, float]:
-    return weights_of(levels, LEVELS, "mbpp_mini", "operations")
-
-
 def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[_Chain]:
     rng = random.Random(key)
-
-    def draws(level: int, _: int) -> Iterator[_Chain]:
-        return filter(_varied, (_draw(rng, level) for _ in range(3000)))
-
-    return by_share(weights, draws, lambda chain: chain.prompt, BUCKETS[split])
+    drawn = lambda level, made: filter(_varied, (_draw(rng, level) for _ in range(3000)))  # noqa: E731
+    return by_share(weights, drawn, lambda chain: chain.prompt, BUCKETS[split])
 
 
 def _draw(rng: random.Random, level: int) -> _Chain:
@@ -116,8 +103,8 @@ def _draw(rng: random.Random, level: int) -> _Chain:
 
 def _problem(chain: _Chain) -> Problem:
     rng = random.Random(chain.prompt)
-    tests, challenge = _asserts(chain, _TAME, rng, 3), _asserts(chain, _WILD, rng, 5)
-    meta = {"level": chain.level, "tests": tests, "challenge": challenge, "setup": ""}
+    tests = _asserts(chain, _TAME, rng, 3)
+    meta = {"level": chain.level, "tests": tests, "challenge": _asserts(chain, _WILD, rng, 5), "setup": ""}
     return Problem(f"mbpp_mini/{chain.prompt.strip()}", chain.prompt, chain.program, "\n".join(tests), meta)
 
 

@@ -1,7 +1,5 @@
-"""Small wrong changes to a program: a number, an operator or a comparison, its text otherwise untouched.
-
-Only a reference is ever parsed here, never a response. Not covered: whether a change matters (programs).
-"""
+"""Small wrong changes to a reference (never a response): a number, an operator or a comparison, its text otherwise
+untouched. Not covered: whether a change matters (programs)."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _FUNCTIONS = {
 _OPERATOR = re.compile(r"(?:\*\*|//|<<|>>|<=|>=|==|!=|[-+*/%<>&|])|\b(?:and|or|not in|in|is not|is)\b")
 
 
-class Edit(NamedTuple):
-    """Characters ``start`` to ``end`` of a program become ``text``."""
-
+class Edit(NamedTuple):  # characters start to end of a program become text
     start: int
     end: int
     text: str

@@ -1,8 +1,5 @@
-"""Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub at a
-pinned revision, checked by their number.
-
-Not covered: what a row means (gsm8k, mbpp).
-"""
+"""Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub
+at a pinned revision, checked by their number. Not covered: what a row means (gsm8k, mbpp)."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Official:
-    """Where a data set is to be had: ``files`` by split ("" for one that holds all), with SHA-256 and number of rows."""
+    """Where to get a data set: ``files`` by split ("" for one that holds all), with SHA-256 and number of rows."""
 
     name: str
     home: str  # of the files
@@ -28,18 +25,15 @@ class Official:
     def rows(self, split: str = "") -> list[dict]:
         """Raises ValueError, one sentence with both ways to get them, where neither has the official rows."""
         file, sha256, count = self.files[split]
-        if not (folder := os.environ.get("BOOSTLIB_DATA")):
-            return self._from_hub(split, count)
-        path = Path(folder) / file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise self._failed(f"{path} cannot be read ({error.strerror})") from None
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise self._failed(f"{path} is not the official file (its SHA-256 differs)")
-        return [json.loads(line) for line in content.decode().splitlines()]
-
-    def _from_hub(self, split: str, count: int) -> list[dict]:
+        if folder := os.environ.get("BOOSTLIB_DATA"):
+            path = Path(folder) / file
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise self._failed(f"{path} cannot be read ({error.strerror})") from None
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise self._failed(f"{path} is not the official file (its SHA-256 differs)")
+            return [json.loads(line) for line in content.decode().splitlines()]
         from datasets import load_dataset
 
         try:
@@ -53,5 +47,5 @@ class Official:
 
     def _failed(self, what: str) -> ValueError:
         files = " and ".join(file for file, _, _ in self.files.values())
-        ways = f"a folder with {files}, of {self.home}, or unset it and have the hub's {self.repository} in reach or cached"
+        ways = f"a folder with {files}, of {self.home}, or unset it and have the hub's {self.repository} in reach"
         return ValueError(f"{self.name}: {what}. Either set BOOSTLIB_DATA to {ways}.")

@@ -1,8 +1,6 @@
-"""Corrupts a worked solution, a text with equations in it: one number or operator changes, and a value that changed with
-it is replaced wherever it stands later, as in the work of someone who erred once. Exact fractions, nothing is evaluated.
-
-Not covered: judging answers (answers); telling apart two quantities that happen to have one value.
-"""
+"""Corrupts a worked solution, a text with equations in it: one number or operator changes, and what changes with it is
+replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered:
+telling apart two quantities that happen to have one value."""
 
 from __future__ import annotations
 
@@ -20,25 +18,20 @@ from boostlib.tasks.answers import is_right
 
 Span = tuple[int, int]
 NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d)|(?<=[a-z])\d+(?=\s*=)")
-_LONGEST = 8  # operands read back from a result
 _SIGNS = {"x": "*", "X": "*", "\u00d7": "*", "\u2212": "-", "\u2013": "-", "\u00f7": "/"}
 _SIGN = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]")
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
 
-class Token(NamedTuple):
-    """A number, operator or bracket of an expression, and where the text shows it (None: it does not)."""
-
-    value: Fraction | str
-    span: Span | None = None
+class Token(NamedTuple):  # of an expression
+    value: Fraction | str  # a number, operator or bracket
+    span: Span | None = None  # where the text shows it
 
 
 class Step(NamedTuple):
-    """An expression and where the text shows its result."""
-
     tokens: tuple[Token, ...]
-    result: Span
+    result: Span  # where the text shows it
 
 
 def number(text: str) -> Fraction:
@@ -46,8 +39,7 @@ def number(text: str) -> Fraction:
 
 
 def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]:
-    """The equations in the text that are right as they stand, up to rounding. ``hints`` maps the spans of results to
-    expressions, for results that the text shows without one."""
+    """The equations in the text that are right, up to rounding. ``hints``: expressions by the spans of their results."""
     steps = []
     for match in NUMBER.finditer(text):
         tokens = _read_back(text, match)
@@ -58,14 +50,14 @@ def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]
     return steps
 
 
-def corrupt_solution(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
-    """A wrong version of a right solution that ends in '#### answer'. Tried at random until the answer is wrong and every
-    number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); if none is, or
-    there are no steps, the answer itself changes wherever the last lines state it."""
+def corrupt_solution(text: str, steps: list[Step], answer: str, rng: np.random.Generator) -> str:
+    """A wrong version of a right solution that ends in '#### answer'. Tried at random until the answer is wrong and
+    every number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); else the
+    answer itself changes wherever the last lines state it."""
     for attempt in range(60 if steps else 0):
         at = int(rng.integers(len(steps)))
         mistake = _mistake(text, steps[at], rng)
-        wrong = mistake and _rework(text, steps, at, mistake, strict=attempt < 40)
+        wrong = mistake and _rework(text, steps, at, *mistake, strict=attempt < 40)
         if wrong and not is_right(answer, wrong):
             return wrong
     return _other_answer(text, answer, rng)
@@ -79,7 +71,7 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
         return None
     bullet = re.compile(r"\s*[-*\u2022]\s").match(text, line)
     start = max(bullet.end() if bullet else line, text.rfind("=", line, equals.start()) + 1)
-    numbers = list(NUMBER.finditer(text, start, equals.start()))[-_LONGEST:]
+    numbers = list(NUMBER.finditer(text, start, equals.start()))[-8:]  # more operands are not read
     for first in range(len(numbers) - 1):
         begin = numbers[first].start()
         while begin > start and text[begin - 1] in "($\u20ac\u00a3":  # an opening bracket belongs to it
@@ -95,8 +87,7 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
 
 
 def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
-    """Numbers, operators and brackets; words, units and currency signs are passed over, a percent sign divides by a
-    hundred. ``offset``: where the expression begins in the text; None if it does not stand there."""
+    """Numbers, operators and brackets; all else is passed over. ``offset``: where the text has it (None: nowhere)."""
     numbers = {m.span(): number(m[0]) for m in NUMBER.finditer(expression)}
     signs = {m.span(): _SIGNS.get(m[0], m[0]) for m in _SIGN.finditer(expression)}
     tokens: list[Token] = []
@@ -117,8 +108,8 @@ def _agrees(tokens: Sequence[Token], shown: str) -> bool:
 
 
 def _value(tokens: Sequence[Token]) -> Fraction | None:
-    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads it,
-    with the place of each number in its stead; the tree is walked, nothing evaluated."""
+    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads
+    it, with the place of each number in its stead; the tree is walked, nothing evaluated."""
     shown = (str(i) if isinstance(token.value, Fraction) else token.value for i, token in enumerate(tokens))
 
     def walk(node: ast.expr) -> Fraction:
@@ -137,19 +128,13 @@ def _value(tokens: Sequence[Token]) -> Fraction | None:
         return None
 
 
-class Mistake(NamedTuple):
-    """A way to get one step wrong: its new tokens, what to write where, and a slip in the result."""
-
-    tokens: tuple[Token, ...]
-    edits: dict[Span, str]
-    slip: Fraction = Fraction(0)
-
-
-def _mistake(text: str, step: Step, rng: np.random.Generator) -> Mistake | None:
+def _mistake(text: str, step: Step, rng: np.random.Generator) -> tuple[tuple[Token, ...], dict[Span, str]] | None:
+    """A way to get one step wrong: its new tokens, and what to write where."""
     kind = rng.choice(["number", "operator", "sum"])
     if kind == "sum":
         shown = text[slice(*step.result)]
-        return Mistake(step.tokens, {}, number(_near(shown, rng)) - number(shown))
+        slip = number(_near(shown, rng)) - number(shown)
+        return (Token("("), *step.tokens, Token(")"), Token("+"), Token(slip)), {}
 
     def may_change(value: Fraction | str) -> bool:
         return value in _SWAPS if kind == "operator" else isinstance(value, Fraction) and value not in (1, 100)
@@ -165,7 +150,7 @@ def _mistake(text: str, step: Step, rng: np.random.Generator) -> Mistake | None:
     else:
         new = str(rng.choice(list(_SWAPS[value])))
         shown = "x" if new == "*" and re.search(r"\d x ", text) else new
-    return Mistake((*step.tokens[:place], Token(new, span), *step.tokens[place + 1 :]), {span: shown})
+    return (*step.tokens[:place], Token(new, span), *step.tokens[place + 1 :]), {span: shown}
 
 
 def _near(shown: str, rng: np.random.Generator) -> str:
@@ -178,11 +163,10 @@ def _near(shown: str, rng: np.random.Generator) -> str:
     return _write(near[int(rng.integers(len(near)))], shown, "")
 
 
-def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict: bool) -> str | None:
+def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Span, str], strict: bool) -> str | None:
     """The text with the mistake made in step ``at`` and what follows worked out from there; None where implausible."""
     results = {step.result: i for i, step in enumerate(steps)}
     operands = {token.span for step in steps for token in step.tokens}
-    edits = dict(mistake.edits)
     changed: dict[Fraction, Fraction] = {}
     for match in NUMBER.finditer(text):
         span, old = match.span(), number(match[0])
@@ -192,17 +176,14 @@ def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict:
                 edits[span] = _write(changed[old], match[0], text)
             continue
         was = steps[i].tokens
-        now = mistake.tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
+        now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
         if i != at and now == was:
             changed.pop(old, None)  # from here on, the old value is this one
             continue
         new = _value(now)
-        if new is None:
-            return None
-        new += mistake.slip if i == at else 0
-        if _value(was) != old:  # the solution rounds here
+        if new is not None and _value(was) != old:  # the solution rounds here
             new = Fraction(round(new, _places(match[0])))
-        if new <= 0 or (new * 100).denominator > 1:
+        if new is None or new <= 0 or (new * 100).denominator > 1:
             return None
         if strict and (old.denominator == 1 < new.denominator or not old / 10 < new < old * 10):
             return None
@@ -237,8 +218,7 @@ def _places(shown: str) -> int:
 
 
 def _write(value: Fraction, like: str, text: str) -> str:
-    """The number as ``like`` is written: its decimals (more where needed), and commas where it has them or,
-    being too short to tell, where the text has them."""
+    """The number written as ``like``: its decimals (or more), and commas where it or, if it is short, the text has."""
     places = next((n for n in range(_places(like), 6) if (value * 10**n).denominator == 1), max(_places(like), 6))
     short = len(like.partition(".")[0]) < 4
     comma = "," if "," in like or (short and re.search(r"\d,\d{3}", text)) else ""

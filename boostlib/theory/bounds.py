@@ -1,16 +1,14 @@
 """Rounds to error eps: a bound derived for our model under policy `hard`, and the two envelopes of the curve.
 
-With g = gamma_fn, h = gamma_fp, s(p) = p (1 - g) + (1 - p) h the chance that a sample is accepted, z(p) = (1 - s)^k that
-of P-, and w(p) the expected wrong share after the labels of a P- prompt,
+With g = gamma_fn, h = gamma_fp, s(p) = p (1 - g) + (1 - p) h the chance that a sample is accepted, z(p) = (1 - s)^k
+that of P-, and w(p) the expected wrong share after the labels of a P- prompt,
 
     err(p) = E[1 - p_{t+1} | p_t = p] = (1 - p) h (1 - z) / s + z w(p).
 
 For g + h <= 1 it is convex and decreasing, hence below its chord: with lam = err(0) - err(1), e_t = E[1 - p_t] obeys
-e_{t+1} <= err(1) + lam e_t, and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t), so iterating err from
-e_0 is a lower bound. eta turns err into eta + (1 - eta) err. The proof step by step: notebook 01.
-
-Not covered: other policies, filters worse than chance (g + h > 1), a prompt-dependent beta.
-"""
+e_{t+1} <= err(1) + lam e_t, and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t), so iterating
+err from e_0 is a lower bound. eta turns err into eta + (1 - eta) err. The proof step by step: notebook 01. Not covered:
+other policies, filters worse than chance (g + h > 1), a prompt-dependent beta."""
 
 from __future__ import annotations
 

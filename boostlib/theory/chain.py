@@ -4,8 +4,7 @@ A prompt's state is its law over kinds of responses: (right, wrong), or more kin
 with data it is a vector of small fractions, counts / total; without data it is kept. A learner error eta mixes every
 law with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
 
-Not covered: budgets shared over prompts, policies that look at the samples, shared skills (monte_carlo).
-"""
+Not covered: budgets shared over prompts, policies that look at the samples, shared skills (monte_carlo)."""
 
 from __future__ import annotations
 
@@ -138,13 +137,11 @@ class Round:
 
 
 def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n)."""
-    return (forward_mixed if rnd.everyone and rnd.m > 0 else forward)(rnd, laws, mass, rounds)
-
-
-def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """Where a prompt has data of one kind. Two parts at each t: prompts that no data has reached yet; and the states by
-    age, (ages x s, kinds)."""
+    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n). Where a prompt has
+    data of one kind, two parts at each t: prompts that no data has reached yet; and the states by age."""
+    if rnd.everyone and rnd.m > 0:
+        yield from _run_mixed(rnd, laws, mass, rounds)
+        return
     fractions, _ = rnd.states
     s, classes = len(fractions), len(mass)
     label, nothing = np.zeros((classes, s)), np.zeros((classes, 1))  # the states that labels lead to, no label kept
@@ -153,7 +150,7 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
         nothing = np.where(none_kept > _NEGLIGIBLE, none_kept, 0)[:, None]
 
     def spread(mass: np.ndarray, reached: np.ndarray, asks: np.ndarray, keeps: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Of mass (classes, n): what samples bring to each state, what the labeler is asked about, what keeps its law."""
+        """Of mass (classes, n): what comes to each state by samples, what the labeler is asked about, what stays."""
         return mass @ reached.T, mass @ asks, mass * (keeps + asks * nothing)
 
     can_wait = nothing.any() or rnd.labeler is None or rnd.alpha == 1
@@ -176,10 +173,10 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
         mass = np.hstack([fresh, kept]) if ages > 1 else fresh + kept  # what is kept grows a round older
 
 
-def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
+def _run_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
     """One part at each t. Every prompt gets labels, so it can hold S+ (an example weighs (1 - alpha) / |S+|) and D
-    (alpha / |D|) at once. ``pooled`` totals tie all prompts together; with many prompts they settle at their expectations,
-    and the chain is exact in that limit. With a prompt's own totals it is exact for any number of prompts."""
+    (alpha / |D|) at once. ``pooled`` totals tie all prompts together; with many prompts they settle at their
+    expectations, and the chain is exact in that limit. With a prompt's own totals it is exact for any number."""
     m, alpha = rnd.m, rnd.alpha
     in_s = outcomes(rnd.keep, rnd.k).counts[:, None, :-1]
     in_d = outcomes(rnd.keep_labels, m).counts[None, :, :-1]

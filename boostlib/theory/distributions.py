@@ -1,6 +1,5 @@
 """Laws of p: how the chance of a right response is spread over prompts, before and during a run. Not covered: how a
-law changes in a round (chain), and fitting one to samples (analysis.measure).
-"""
+law changes in a round (chain), and fitting one to samples (analysis.measure)."""
 
 from __future__ import annotations
 
@@ -22,6 +21,9 @@ class BetaLaw:
         if not (self.a > 0 and self.b > 0 and np.isfinite(self.a + self.b)):
             raise ValueError(f"BetaLaw(a={self.a}, b={self.b}): both parameters must be finite and above 0.")
 
+    def draw(self, prompts: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.beta(self.a, self.b, prompts)
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -37,6 +39,9 @@ class Histogram:
         object.__setattr__(self, "values", tuple(_chances(v).tolist()))
         object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
 
+    def draw(self, prompts: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.choice(self.values, prompts, p=self.weights)
+
 
 #: What every method takes as p_0: a number, one value a prompt, a BetaLaw, or a Histogram.
 Initial = float | Sequence[float] | np.ndarray | BetaLaw | Histogram
@@ -51,9 +56,11 @@ def _chances(p: np.ndarray) -> np.ndarray:
 
 
 def as_initial(p0: Initial) -> np.ndarray | BetaLaw | Histogram:
-    """The checked p_0: BetaLaw and Histogram as they are, the rest as a 1-d array."""
+    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest 1-d."""
     if isinstance(p0, BetaLaw | Histogram):
         return p0
+    if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):
+        return Histogram(*p0)
     p = np.atleast_1d(np.asarray(p0, float))
     if p.ndim != 1:
         raise ValueError(f"p0 has shape {p.shape}; give one value a prompt, a BetaLaw or a Histogram.")
@@ -77,23 +84,14 @@ def _jacobi(nodes: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly (Gauss-Jacobi
-    nodes for a BetaLaw): E[p_t] is one, so enough of them make it exact."""
+    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly
+    (Gauss-Jacobi nodes for a BetaLaw): E[p_t] is one, so enough of them make it exact."""
     p = as_initial(p0)
     if isinstance(p, BetaLaw):
         return _jacobi(degree // 2 + 1, p.a, p.b)
     if isinstance(p, Histogram):
         return np.array(p.values), np.array(p.weights)
     return p, np.full(p.size, 1 / p.size)
-
-
-def draw(p: np.ndarray | BetaLaw | Histogram, prompts: int, rng: np.random.Generator) -> np.ndarray:
-    """``prompts`` values of p_0, independent draws; an array is given back as it is."""
-    if isinstance(p, BetaLaw):
-        return rng.beta(p.a, p.b, prompts)
-    if isinstance(p, Histogram):
-        return rng.choice(p.values, prompts, p=p.weights)
-    return p
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -15,21 +15,20 @@ from boostlib.theory.parameters import ARMS
 
 
 def with_hopeless(share: float, rest: BetaLaw, nodes: int = 123) -> Histogram:
-    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials of degree up to 2 nodes - 1."""
+    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials up to degree 2 nodes - 1."""
     p, w = support(rest, 2 * nodes - 2)
     return Histogram([0.0, *p], [share, *(1 - share) * w])
 
 
 def spread(p0: Histogram, prompts: int) -> np.ndarray:
-    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can, ascending in its order."""
+    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can."""
     ends = np.rint(np.cumsum(p0.weights) * prompts).astype(int)
     return np.repeat(p0.values, np.diff(ends, prepend=0))
 
 
-def spread_groups(
-    laws: Mapping[Hashable, Histogram], sizes: Mapping[Hashable, int], prompts: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, spread over their laws."""
+def spread_groups(laws: Mapping, sizes: Mapping, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, each spread over its
+    law, a Histogram."""
     upto = np.cumsum([sizes[group] for group in laws])
     counts = np.diff(np.rint(upto / upto[-1] * prompts).astype(int), prepend=0)
     p0 = np.concatenate([spread(law, n) for law, n in zip(laws.values(), counts, strict=True)])
@@ -61,10 +60,8 @@ def rounds_to_error(
     return pd.DataFrame(rows, columns=["gamma", "beta", "exact", "bound"])
 
 
-def phase_diagram(
-    d: Dynamics, betas: np.ndarray, gammas: np.ndarray, p0: Initial, rounds: int
-) -> dict[str, np.ndarray]:
-    """E[p_T] by arm, shape (gammas, betas). Filter only and do nothing do not depend on beta, do nothing not on gamma."""
+def phase_diagram(d: Dynamics, betas: Sequence, gammas: Sequence, p0: Initial, rounds: int) -> dict[str, np.ndarray]:
+    """E[p_T] by arm, shape (gammas, betas). Filter only does not depend on beta, do nothing on gamma either."""
     boosting = np.array([d.noisy(gamma).exact_over_beta(betas, p0, rounds)[:, -1] for gamma in gammas])
     filter_only = [d.noisy(gamma).arm("filter_only").exact(p0, rounds)[-1:] for gamma in gammas]
     do_nothing = d.arm("do_nothing").exact(p0, rounds)[-1]

@@ -1,7 +1,5 @@
-"""Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills.
-
-Not covered: the expected curve itself where a chain exists (chain); this is its independent check there.
-"""
+"""Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills. Not
+covered: the expected curve itself where a chain exists (chain); this is its independent check there."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from boostlib.allocation import POLICIES, Statistics
-from boostlib.theory.distributions import BetaLaw, Histogram, Initial, as_initial, draw
+from boostlib.theory.distributions import Initial, as_initial
 from boostlib.theory.parameters import Parameters, check_chance, check_whole
 
 _BLOCK = 65_536  # prompts at a time, so that the work stays in the processor's cache
@@ -22,17 +20,17 @@ def simulate(
 ) -> np.ndarray:  # fmt: skip
     """Mean of p_t over prompts for each seed, shape (n_seeds, rounds + 1); row i depends on (seed, i) alone.
 
-    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform" spend
-    m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget`` (labels a
-    round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts: p_{t+1} =
-    (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the own share. With
-    ``speed`` below 1 a round goes only that part of the way from p_t.
+    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform"
+    spend m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget``
+    (labels a round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts:
+    p_{t+1} = (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the
+    own share. With ``speed`` below 1 a round goes only that part of the way from p_t.
     """
     check_whole(0, rounds=rounds)
     check_whole(1, n_seeds=n_seeds)
     check_chance(pooling=pooling, speed=speed)
     spec = as_initial(p0)
-    n = prompts if isinstance(spec, BetaLaw | Histogram) else len(spec)
+    n = len(spec) if isinstance(spec, np.ndarray) else prompts
     groups = None if skill is None else np.unique(np.asarray(skill), return_inverse=True)[1]
     if groups is not None and groups.shape != (n,):
         raise ValueError(f"skill has shape {groups.shape} for {n} prompts; give one group a prompt.")
@@ -41,7 +39,7 @@ def simulate(
     curves = np.empty((n_seeds, rounds + 1))
     for i in range(n_seeds):
         rng = np.random.Generator(np.random.SFC64([seed, i]))
-        p = draw(spec, n, rng)
+        p = spec if isinstance(spec, np.ndarray) else spec.draw(n, rng)
         beta = d.labeler(p0 if np.ndim(d.beta) else p, p)
         curves[i] = _Run(d, beta, rng, budget, groups, pooling, speed).curve(p, rounds)
     return curves
@@ -66,8 +64,8 @@ class _Run:
         return np.array(means)
 
     def count(self, right: np.ndarray, either: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances; one
-        uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
+        """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances;
+        one uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
         small = np.uint8 if draws < 256 else np.int32
         a, n = np.zeros(right.size, small), np.zeros(right.size, small)
         for part in (slice(start, start + _BLOCK) for start in range(0, right.size, _BLOCK)):
@@ -85,12 +83,12 @@ class _Run:
         d, beta = self.d, p if self.d.beta == "self" else self.beta
         if self.budget is not None:
             return self.ask_shared(beta.astype(float), p, accepted)
-        if d.m == 0 or d.alpha == 0:
-            return (np.zeros(0, int),) * 3
         who = np.flatnonzero(accepted == 0) if d.policy == "hard" else np.arange(p.size)
         right = (beta[who] * self.keep_right).astype(np.float32)
         kept = np.float32(1) if self.keep_right == self.keep_wrong == 1 else right + (1 - beta[who]) * self.keep_wrong
-        return who, *self.count(right, np.broadcast_to(kept, right.shape).astype(np.float32), d.m)
+        return who, *self.count(
+            right, np.broadcast_to(kept, right.shape).astype(np.float32), 0 if d.alpha == 0 else d.m
+        )
 
     def ask_shared(self, beta: np.ndarray, p: np.ndarray, accepted: np.ndarray) -> tuple[np.ndarray, ...]:
         d, empty = self.d, np.zeros((0, p.size), int)

@@ -1,6 +1,4 @@
-"""The parameters of the model, checked once, and the arms as changes to them. Not covered: what follows from them
-(`dynamics`, whose docstring says what each one means).
-"""
+"""The parameters of the model, checked once, and the arms as changes to them. Their meaning: dynamics."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from boostlib.allocation import POLICIES
 from boostlib.theory.chain import Round
-from boostlib.theory.distributions import BetaLaw, Histogram, Initial
+from boostlib.theory.distributions import BetaLaw, Histogram, Initial, as_initial
 
 #: The arms of the project as changes to one model (see `Parameters.arm`).
 ARMS: dict[str, dict[str, object]] = {
@@ -51,12 +49,9 @@ class Parameters:
         check_known(POLICIES, policy=self.policy)
         if isinstance(self.beta, str) and self.beta in ("p0", "self"):
             return
-        beta = np.array(np.nan if isinstance(self.beta, str) else self.beta, float)
-        possible = (beta > 0) & (beta <= 1) | (self.m == 0) & ~np.isnan(beta)
-        if beta.ndim > 1 or beta.size == 0 or not possible.all():
-            raise ValueError(
-                f"beta = {self.beta!r}; give a number in (0, 1], one a prompt, 'p0' or 'self' (m = 0: any)."
-            )
+        beta = np.array([] if isinstance(self.beta, str) else self.beta, float)
+        if beta.ndim > 1 or beta.size == 0 or self.m > 0 and not ((beta > 0) & (beta <= 1)).all():
+            raise ValueError(f"beta = {self.beta!r}: give 'p0' or 'self', or numbers in (0, 1] (any where m = 0).")
         object.__setattr__(self, "beta", float(beta) if beta.ndim == 0 else tuple(beta.tolist()))
 
     def arm(self, name: str) -> Self:
@@ -76,11 +71,10 @@ class Parameters:
         """The labeler's chance of a right answer at each value p (n,) of p0, shape (n,); for "self" a placeholder 0."""
         if isinstance(self.beta, str):
             return p if self.beta == "p0" else np.zeros(p.size)
-        if np.ndim(self.beta) and (isinstance(p0, BetaLaw | Histogram) or len(self.beta) != p.size):
-            prompts = type(p0).__name__ if isinstance(p0, BetaLaw | Histogram) else f"{p.size} prompts"
-            raise ValueError(
-                f"beta has {len(self.beta)} values for {prompts}; give one a prompt, and p0 as values too."
-            )
+        law = isinstance(as_initial(p0), BetaLaw | Histogram)
+        if np.ndim(self.beta) and (law or len(self.beta) != p.size):
+            prompts = "a law of prompts" if law else f"{p.size} prompts"
+            raise ValueError(f"beta has {len(self.beta)} values for {prompts}; give one value of p0 for each.")
         return np.broadcast_to(self.beta, p.shape)
 
     def round(self, keep: np.ndarray, labeler: np.ndarray | None) -> Round:

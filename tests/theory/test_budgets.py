@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from boostlib.analysis.measure import fit_law
-from boostlib.theory import Dynamics
+from boostlib.theory import Dynamics, Histogram
 from boostlib.theory.maps import by_policy, spread_groups
 
 
@@ -26,7 +26,8 @@ def test_the_oracle_of_theory_knows_which_prompts_the_labeler_is_blind_on():
 
 def test_the_start_has_the_groups_of_the_run_and_the_mean_of_their_laws():
     counts = {2: np.repeat([3, 4], [5, 15]), 4: np.repeat([0, 1], [50, 10])}
-    laws = {g: fit_law(c, 4, np.random.default_rng(0), n_boot=0) for g, c in counts.items()}
+    fits = {g: fit_law(c, 4, np.random.default_rng(0), n_boot=0) for g, c in counts.items()}
+    laws = {g: Histogram(*fit.initial(48)) for g, fit in fits.items()}
     p0, group = spread_groups(laws, {2: 20, 4: 60}, prompts=400)
     assert (group == 4).sum() == 300 and len(p0) == 400
     assert p0[group == 2].mean() == pytest.approx(3.75 / 4, abs=0.02)
