@@ -26,10 +26,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     def plain(cell: str) -> bool:
-        if cell in ("", "True", "False"):
-            return True
         with contextlib.suppress(ValueError):
-            return cell == f"{float(cell):.10g}" or cell == str(int(cell))
+            return cell in ("", "True", "False") or cell == f"{float(cell):.10g}" or cell == str(int(cell))
         return False
 
     raw = pd.read_csv(path, dtype=str, keep_default_na=False)
