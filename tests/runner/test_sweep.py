@@ -291,7 +291,7 @@ def test_a_run_of_another_version_is_refused_and_one_of_another_commit_is_said(p
     record = next((project / "runs" / "sweeps" / "small").glob("*/run.json"))
     runs.write_json(record, runs.read_json(record) | {"commit": "abc"})
     assert "made at several commits: 1 at abc" in call("sweep", file).output
-    monkeypatch.setattr(sweep, "version", lambda: "99.0")
+    monkeypatch.setattr(sweep, "VERSION", "99.0")
     done = call("sweep", file)
     assert done.exit_code == 2 and "this is 99.0: results may differ; give the sweep another `name:`" in done.output
 
