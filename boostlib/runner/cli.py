@@ -18,16 +18,14 @@ import click
 from boostlib import runs
 from boostlib.runner.rehearse import rehearse
 
-EXIT = (
-    "Exit codes: 0 all is well, 1 a notebook or run failed, 2 bad input, 3 disk full, read-only, or held by a process."
-)
+EXIT = "Exit codes: 0 all is well, 1 a notebook or run failed, 2 bad input, 3 the machine is in the way (disk, locks)."
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for scripts.")
 timeout = click.option("--timeout", type=click.IntRange(1), metavar="SECONDS", help="Longest time of a cell.")
 of_profile = click.option("--profile", default="mini", show_default=True, help="A folder of notebooks/profiles/.")
 
 
 class Group(click.Group):
-    """Commands whose bad input, and whose machine in the way, end in one sentence and an exit code."""
+    """Bad input, and a machine in the way, end in one sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -68,8 +66,8 @@ def tell(document: Any, lines: Iterable[str], as_json: bool, code: int = 0) -> N
 def run(notebooks: tuple[str, ...], profile: str, given: tuple, as_json: bool, **how: Any) -> None:
     """Execute NOTEBOOKS ("02" is enough of a name; none: all) with papermill, in the order in which they need each other.
 
-    Copies go to runs/notebooks/<profile>/, tables to runs/tables/; with -p to folders of their own, which 06 and `record`
-    do not read. What is finished is reused. Those that need a notebook that failed are skipped, the rest go on.
+    Copies go to runs/notebooks/<profile>/, with -p to folders of their own, which 06 and `record` do not read. What is
+    finished is reused. Those that need a notebook that failed are skipped, the rest go on.
 
     \b
     boostlib run 01
@@ -101,19 +99,13 @@ def run(notebooks: tuple[str, ...], profile: str, given: tuple, as_json: bool, *
 @timeout
 @as_json
 def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **options: Any) -> None:
-    """Execute a notebook once for every parameter set in FILE, and gather its table with the swept parameters in front, in
-    runs/sweeps/<name>/results.parquet. One failed run does not stop the others; started again, only what is missing or
-    failed is executed.
+    """Execute a notebook once for every parameter set in FILE, and gather its tables in runs/sweeps/<name>/results.parquet.
+    One failed run does not stop the others; started again, only what is missing or failed is executed.
 
     \b
     FILE:
-      notebook: 02                  # enough of a name
-      profile: smoke                # where the other parameters come from
-      parameters: {rounds: 3}       # common to all runs
-      grid:                         # every combination; `list:` gives parameter sets one by one
-        beta: [0.1, 0.3, 0.5]
-        seeds: [[0], [1], [2]]
-      workers: 2
+      {notebook: 02, profile: smoke, parameters: {rounds: 3}, workers: 2}
+      grid: {beta: [0.1, 0.3, 0.5], seeds: [[0], [1]]}     # every combination; `list:` gives sets one by one
     """
     from boostlib.runner import sweep as sweeps
     from boostlib.runner.execute import exit_code, told
@@ -121,8 +113,7 @@ def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **op
     plan, part = sweeps.read(file), sweeps.read_shard(shard)
     with redirect_stdout(sys.stderr):  # it and Ray print on stdout, which is the report's
         report = sweeps.run(plan, workers, shard=part, **options)
-    failed = report["failed"]
-    for i, record in failed.items():
+    for i, record in (failed := report["failed"]).items():
         click.echo(f"\nfailed: run {i}  {record['command']}\n{told(record['failure'])}", err=True)
     counts = f"{len(report['computed'])} computed, {len(report['reused'])} reused, {len(failed)} failed"
     table = f"{report['table']}  {report['rows']} rows" if report["table"] else "no run has finished: no table"
@@ -159,10 +150,7 @@ def doctor(as_json: bool) -> None:
     from boostlib.runner import doctor
 
     rows = doctor.examine(runs.project_root())
-    lines = (
-        f"{r['state']:<6} {r['what']:<8} {r['found']}" + f"\n{'':<15} -> {r['advice']}" * bool(r["advice"])
-        for r in rows
-    )
+    lines = (f"{r['state']:<6} {r['what']:<8} {r['found']}  {'-> ' * bool(r['advice'])}{r['advice']}" for r in rows)
     tell(rows, lines, as_json, any(row["state"] == "broken" for row in rows))
 
 
@@ -183,7 +171,8 @@ def clean(final: bool, yes: bool, as_json: bool) -> None:
         click.echo(f"{status.human(size):>10}  {path.relative_to(root)}  ({why})", err=as_json)
     total = status.human(sum(size for _, size in found.values()))
     if found and (yes or click.confirm(f"Remove these, {total}?", err=True)):
-        status.remove(found)
+        for path in found:
+            status.remove(path)
     gone = {str(path.relative_to(root)): size for path, (_, size) in found.items() if not path.exists()}
     freed = sum(gone.values())
     tell({"removed": list(gone), "bytes": freed}, [f"freed {status.human(freed)}"], as_json)
@@ -199,6 +188,3 @@ def record(profile: str) -> None:
 
 
 main.add_command(rehearse)
-
-if __name__ == "__main__":
-    main()

