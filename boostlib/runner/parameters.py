@@ -26,8 +26,8 @@ TAG, PLAIN = "tag:yaml.org,2002:{}", ("null", "bool", "int", "float", "str", "se
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook with its parameters, checked. ``label``: what its results are filed under: the profile, and what was
-    given beside it and differs ("mini+beta=0.1"), so that play never stands where a profile's own results belong."""
+    """One notebook with its parameters, checked. ``label``: what its results are filed under, "mini" or, where given values
+    differ from the profile's, "mini+beta=0.1", so that play never stands where a profile's own results belong."""
 
     notebook: Path
     profile: str
@@ -39,8 +39,8 @@ class Job:
 def choose(names: Sequence[str], root: Path) -> list[Path]:
     """Notebooks by any beginning of their names ("02"), in the suite's order; none or "all": every one."""
     every, chosen = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")), set()
-    for name in ("" if name == "all" else name for name in names or ["all"]):
-        hits = {path for path in every if path.stem.startswith(Path(name).stem)}
+    for name in names or ["all"]:
+        hits = {path for path in every if name == "all" or path.stem.startswith(Path(name).stem or name)}
         if not hits:
             there = ", ".join(path.stem for path in every) or f"none below {root}"
             raise ValueError(f"no notebook {name!r}: there are {there}")
@@ -50,9 +50,7 @@ def choose(names: Sequence[str], root: Path) -> list[Path]:
 
 def resolve(notebook: Path, profile: str, given: Mapping[str, Any], where: str = "") -> Job:
     """The job of this notebook: the profile's values, ``given`` over them, every one as the parameters cell declares it.
-
-    Raises ValueError, naming notebook, parameter and ``where`` it was given, before anything is computed.
-    """
+    Raises ValueError, naming notebook, parameter and ``where`` it was given, before anything is computed."""
     where = f"{where}, profile {profile}" if where else f"profile {profile}"
     known, base = _declared(*_version(notebook)), _of_profile(notebook, profile)
     defaults = {name: default for name, (_, _, default) in known.items()}
@@ -72,8 +70,8 @@ def resolve(notebook: Path, profile: str, given: Mapping[str, Any], where: str =
         _check_arms(defaults | parameters)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{notebook.name}: {error} ({where})") from error
-    words = [f"-p {name} {shlex.quote(written(value))}" for name, value in given.items()]
-    command = " ".join(["boostlib run", notebook.stem, "--profile", profile, *words])
+    over = "".join(f" -p {name} {shlex.quote(written(value))}" for name, value in given.items())
+    command = f"boostlib run {notebook.stem} --profile {profile}{over}"
     usual, new = ({name: written(value) for name, value in some.items()} for some in (defaults | base, given))
     return Job(notebook, profile, parameters, command, _label(profile, dict(new.items() - usual.items())))
 
@@ -83,9 +81,6 @@ def _label(profile: str, other: Mapping[str, str]) -> str:
     full = "".join(f"+{name}={value}" for name, value in sorted(other.items()))
     short = re.sub(r"[^\w.,=+-]", "", full)[:80]
     return profile + (short if short == full else f"{short}-{runs.digest(full)[:6]}")
-
-
-# --- what a notebook declares -----------------------------------------------------------------------------------------
 
 
 def _version(path: Path) -> tuple[Path, int, int]:

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
@@ -29,8 +29,10 @@ from boostlib.runner.parameters import Job, choose, read_yaml, resolve, written
 if TYPE_CHECKING:
     import pandas as pd
 
+VERSION = metadata.version("boostlib")
 TRIES = 3  # of runs whose worker process or node is lost
 Name = Annotated[str, Field(pattern=r"^[\w+=,-][\w+=,. -]*$")]  # of a folder or a file
+Shard = tuple[int, int] | None  # (i, n): the i-th of n parts
 Some = Annotated[list[Any], Field(min_length=1)]
 
 
@@ -51,18 +53,14 @@ class Spec(BaseModel, extra="forbid", strict=True):
 class Run:
     """One parameter set. ``swept`` is what differs from run to run."""
 
+    id: str
     job: Job
     swept: dict[str, Any]
     identity: dict[str, Any]
     folder: Path
 
-    @property
-    def id(self) -> str:
-        return self.folder.name
-
     def record(self) -> dict | None:
-        """How it ended, None where it did not. Raises ValueError where its run.json was cut or edited, or where another
-        version of the library wrote it, whose results may differ."""
+        """How it ended, None where it did not. Raises ValueError where its run.json was edited, or is of another version."""
         path, found = self.folder / "run.json", {}
         if not path.exists():
             return None
@@ -70,33 +68,26 @@ class Run:
             found = runs.read_json(path, sealed=True)
         if found.get("hash") != runs.digest(self.identity):
             raise ValueError(f"{path} does not fit its folder: it was edited; delete that folder and start again")
-        if found["version"] != version():
-            made = f"{path} was made by boostlib {found['version']}, this is {version()}: results may differ"
+        if found["version"] != VERSION:
+            made = f"{path} was made by boostlib {found['version']}, this is {VERSION}: results may differ"
             raise ValueError(f"{made}; give the sweep another `name:`, or delete {self.folder.parent}")
         return found
 
     def ended(self, outcome: Mapping[str, Any]) -> dict:
         """Write run.json, and return it."""
-        record = outcome | {"swept": self.swept, "command": self.job.command, "version": version()}
+        record = outcome | {"swept": self.swept, "command": self.job.command, "version": VERSION}
         record |= {"commit": runs.git_commit(), "identity": self.identity, "hash": runs.digest(self.identity)}
         runs.write_json(self.folder / "run.json", record)
         return record
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(NamedTuple):
     """A sweep as read from its file."""
 
-    name: str
+    spec: Spec
     runs: tuple[Run, ...]
-    table: str
-    workers: int
     folder: Path
     root: Path
-
-
-def version() -> str:
-    return metadata.version("boostlib")
 
 
 def read(file: str | Path, root: Path | None = None) -> Sweep:
@@ -116,8 +107,7 @@ def read(file: str | Path, root: Path | None = None) -> Sweep:
         raise ValueError(f"{file} sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
     chosen = choose([str(spec.notebook).zfill(2)], root)
     if len(chosen) > 1:
-        names = ", ".join(path.stem for path in chosen)
-        raise ValueError(f"{file}: notebook {spec.notebook!r} fits {names}; name one")
+        raise ValueError(f"{file}: notebook {spec.notebook!r} fits {len(chosen)} notebooks; name one")
     cells, folder, found = runs.read_json(chosen[0])["cells"], root / "runs" / "sweeps" / spec.name, {}
     code = runs.digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
     for one, values in itertools.product(spec.sets, itertools.product(*spec.grid.values())):
@@ -125,68 +115,55 @@ def read(file: str | Path, root: Path | None = None) -> Sweep:
         job = resolve(chosen[0], spec.profile, spec.parameters | swept, str(file))
         plain = json.loads(json.dumps({k: v for k, v in job.parameters.items() if k != "profile"}))
         identity = {"notebook": chosen[0].stem, "code": code, "profile": spec.profile, "parameters": plain}
-        here = folder / runs.digest(identity)[:10]
-        found[here.name] = Run(job, swept, identity, here)
-    return Sweep(spec.name, tuple(found.values()), spec.table, spec.workers, folder, root)
+        i = runs.digest(identity)[:10]
+        found[i] = Run(i, job, swept, identity, folder / i)
+    return Sweep(spec, tuple(found.values()), folder, root)
 
 
-def read_shard(text: str | None) -> tuple[int, int] | None:
-    """ "0/3" as (0, 3); None for None. Raises ValueError for anything else."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
+def read_shard(text: str | None) -> Shard:
+    """Raises ValueError for what is not like "0/3"."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
     if not found or int(found[1]) >= int(found[2]):
         raise ValueError(f"--shard {text} is not possible: it must be I/N with I from 0 to N - 1, such as 0/3")
-    return int(found[1]), int(found[2])
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
+    return (int(found[1]), int(found[2])) if text else None
 
 
 def run(
     sweep: Sweep,
-    workers: int | None = None,
-    *,
-    ray: str | None = None,
-    gpus: float = 0,
-    retry_failed: bool = True,
-    shard: tuple[int, int] | None = None,
-    timeout: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    workers: int | None,
+    shard: Shard,
+    ray: str | None,
+    gpus: float,
+    retry_failed: bool,
+    timeout: int | None,
 ) -> dict[str, Any]:
-    """Execute what is missing (and what failed, unless ``retry_failed`` is False), then gather. ``workers``: processes; on Ray
-    (``ray``: the cluster's address) None means all its CPUs. ``shard`` (i, n): only runs i, i + n, i + 2n ..., for n jobs that
-    share a file system. Returns name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and
-    seconds. Raises RuntimeError where another process runs this sweep, or this shard of it."""
+    """Execute what is missing (and what failed, if ``retry_failed``), then gather. ``workers``: processes; on Ray (``ray``: the
+    cluster's address) None means all its CPUs. ``shard``: only runs i, i + n ..., for n jobs that share a file system. Returns
+    name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and seconds. Raises RuntimeError
+    where another process runs this sweep, or this shard of it."""
     start, (i, n) = time.perf_counter(), shard or (0, 1)
-    with runs.locked(sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder):
-        _alone(sweep, shard)
+    ours = sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder
+    with runs.locked(ours):
+        for one in {sweep.folder, *sweep.folder.glob("shard-*")} - {ours}:  # beside shards of the same division alone
+            if runs.held(one) and not (shard and one.name.endswith(f"-of-{n}")):
+                raise RuntimeError(f"{runs.BUSY} {one}; wait for it or stop it, then start again")
         wanted = (None, "failed") if retry_failed else (None,)
         todo = [one for one in sweep.runs[i::n] if (one.record() or {}).get("state") in wanted]
-        say(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs[i::n]) - len(todo)} there, {len(todo)} to execute")
-        for one in todo:
-            (one.folder / "run.json").unlink(missing_ok=True)
-        left, tries = todo, 0
-        while left and tries < TRIES:  # again: whose worker was lost, and who found a loop held by another run
-            how = (left, workers, sweep.root, timeout)
-            with contextlib.suppress(BrokenProcessPool):
-                for k, record in enumerate(_on_ray(*how, ray, gpus) if ray else _here(*how, sweep.workers), 1):
-                    swept = " ".join(f"{name}={written(value)}" for name, value in record["swept"].items())
-                    say(f"[{k}/{len(left)}] {record['state']} {record['seconds']:.1f} s  {swept}")
-            again = [one for one in left if not (record := one.record()) or runs.BUSY in str(record["failure"])]
-            left, tries = again, 0 if len(again) < len(left) else tries + 1
-        for one in left:
-            one.record() or one.ended(_failed("its worker process was killed again and again"))
+        print(f"{sweep.folder.name}: {len(sweep.runs)} runs, {len(todo)} to execute")
+        if ray:
+            _execute(todo, lambda left: _on_ray(left, workers, ray, gpus, sweep.root, timeout))
+        else:
+            _execute(todo, lambda left: _here(left, workers or sweep.spec.workers, sweep.root, timeout))
         records = {one.id: record for one in sweep.runs if (record := one.record())}
         table, path = gather(sweep, records), sweep.folder / "results.parquet"
         if table is not None:
             runs.write_bytes(path, table.to_parquet(index=False))
-    commits = Counter(record["commit"] for record in records.values())
+    commits = Counter(record["commit"] for record in records.values()).items()
     if len(commits) > 1:
-        say(f"made at several commits: {', '.join(f'{count} at {commit}' for commit, count in commits.items())}")
+        print(f"made at several commits: {', '.join(f'{count} at {commit}' for commit, count in commits)}")
     executed, done = {one.id for one in todo}, [i for i, record in records.items() if record["state"] == "done"]
     return {
-        "name": sweep.name,
+        "name": sweep.folder.name,
         "total": len(sweep.runs),
         "reused": [i for i in done if i not in executed],
         "computed": [i for i in done if i in executed],
@@ -197,27 +174,31 @@ def run(
     }
 
 
-def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
-    """A shard runs beside the other shards of the same division, a whole sweep beside none."""
-    others = {sweep.folder, *sweep.folder.glob("shard-*")}
-    ours = {sweep.folder} if shard is None else set(sweep.folder.glob(f"shard-*-of-{shard[1]}"))
-    for folder in sorted(others - ours):
-        if runs.held(folder):
-            raise RuntimeError(f"{runs.BUSY} {folder}; wait for it or stop it, then start again")
+def _execute(left: Sequence[Run], place: Callable[[Sequence[Run]], Iterator[dict]]) -> None:
+    """Every run until it has ended: again, whose worker was lost, and who found a loop held by another run."""
+    for one in left:
+        (one.folder / "run.json").unlink(missing_ok=True)
+    tries = 0
+    while left and tries < TRIES:
+        with contextlib.suppress(BrokenProcessPool):
+            for k, record in enumerate(place(left), 1):
+                swept = " ".join(f"{name}={written(value)}" for name, value in record["swept"].items())
+                print(f"[{k}/{len(left)}] {record['state']} {record['seconds']:.1f} s  {swept}")
+        again = [one for one in left if not (record := one.record()) or runs.BUSY in str(record["failure"])]
+        left, tries = again, 0 if len(again) < len(left) else tries + 1
+    for one in left:
+        one.record() or one.ended(_failed("its worker process was killed again and again"))
 
 
-def _here(left: Sequence[Run], workers: int | None, root: Path, timeout: int | None, usual: int) -> Iterator[dict]:
+def _here(left: Sequence[Run], workers: int, *given: Any) -> Iterator[dict]:
     """Records as they end, from processes that share the cores. Raises BrokenProcessPool where one was killed."""
     from joblib import Parallel, delayed
 
     begin = {"initializer": runs.end_with_parent, "initargs": (os.getpid(),), "batch_size": 1, "pre_dispatch": "all"}
-    pool = Parallel(workers or usual, return_as="generator_unordered", **begin)
-    return pool(delayed(one_run)(one, root, timeout) for one in left)
+    return Parallel(workers, return_as="generator_unordered", **begin)(delayed(one_run)(one, *given) for one in left)
 
 
-def _on_ray(
-    left: Sequence[Run], workers: int | None, root: Path, timeout: int | None, address: str, gpus: float
-) -> Iterator[dict]:
+def _on_ray(left: Sequence[Run], workers: int | None, address: str, gpus: float, *given: Any) -> Iterator[dict]:
     """The same from a cluster, which itself repeats what is lost with its worker or node."""
     from boostlib.learners.cluster import connect
 
@@ -226,20 +207,18 @@ def _on_ray(
     slots, waiting, busy = workers or int(ray.cluster_resources().get("CPU", 1)), list(left), []
     while waiting or busy:
         while waiting and len(busy) < slots:
-            busy.append(task.remote(waiting.pop(0), root, timeout))
+            busy.append(task.remote(waiting.pop(0), *given))
         done, busy = ray.wait(busy)
         with contextlib.suppress(ray.exceptions.RayError):  # lost as often as it may be
             yield ray.get(done[0])
 
 
 def one_run(one: Run, root: Path, timeout: int | None = None) -> dict:
-    """Execute one run and write how it ended to its run.json. Never raises for what happens in the notebook."""
-    start = time.perf_counter()
+    """Execute one run and write how it ended. Never raises for what happens in the notebook."""
     try:
-        outcome = asdict(execute(one.job, root, folder=one.folder, timeout=timeout))
+        return one.ended(asdict(execute(one.job, root, folder=one.folder, timeout=timeout)))
     except Exception as error:  # a full disk, a missing kernel: reported like a failed cell, the others go on
-        outcome = _failed(f"{type(error).__name__}: {error}")
-    return one.ended(outcome | {"seconds": round(time.perf_counter() - start, 2)})
+        return one.ended(_failed(f"{type(error).__name__}: {error}"))
 
 
 def _failed(error: str) -> dict:
@@ -254,12 +233,11 @@ def gather(sweep: Sweep, records: dict[str, dict]) -> pd.DataFrame | None:
 
     parts = []
     for one in (one for one in sweep.runs if records.get(one.id, {}).get("state") == "done"):
-        path = one.folder / "tables" / one.job.notebook.stem / f"{sweep.table}.csv"
+        path = one.folder / "tables" / one.job.notebook.stem / f"{sweep.spec.table}.csv"
         if not path.exists():
             there = ", ".join(sorted(other.stem for other in path.parent.glob("*.csv"))) or "none; it must save_tables"
-            records[one.id] |= _failed(
-                f"{one.job.notebook.name} left no table {sweep.table!r} behind: there are {there}"
-            )
+            said = f"{one.job.notebook.name} left no table {path.stem!r} behind: there are {there}"
+            records[one.id] |= _failed(said)
             continue
         table = runs.read_table(path).drop(columns=["run", "profile"], errors="ignore")
         named = {f"param_{n}" if n in table else n: v for n, v in one.swept.items()}

@@ -210,7 +210,7 @@ def test_a_sweep_that_was_killed_goes_on_at_once_and_reuses_what_was_done(projec
     hold += "\nwith runs.locked('loop'):\n    if x == 2 and not Path('begun').exists(): Path('begun').touch(); time.sleep(600)"
     small_project.write(project, "01_small", hold, small_project.WORK)
     file = written(project, grid={"x": [1, 2, 3]}, workers=1)
-    first = subprocess.Popen([sys.executable, "-m", "boostlib.runner.cli", "sweep", file], start_new_session=True)
+    first = subprocess.Popen([sys.executable, "-m", "boostlib", "sweep", file], start_new_session=True)
     deadline = time.monotonic() + 120
     while not (project / "notebooks" / "begun").exists():
         assert time.monotonic() < deadline and first.poll() is None
@@ -291,7 +291,7 @@ def test_a_run_of_another_version_is_refused_and_one_of_another_commit_is_said(p
     record = next((project / "runs" / "sweeps" / "small").glob("*/run.json"))
     runs.write_json(record, runs.read_json(record) | {"commit": "abc"})
     assert "made at several commits: 1 at abc" in call("sweep", file).output
-    monkeypatch.setattr(sweep, "version", lambda: "99.0")
+    monkeypatch.setattr(sweep, "VERSION", "99.0")
     done = call("sweep", file)
     assert done.exit_code == 2 and "this is 99.0: results may differ; give the sweep another `name:`" in done.output
 
