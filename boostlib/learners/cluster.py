@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ OPTIONS = ("address", "shards", "cpus", "gpus")
 
 
 class Sharded:
-    """The learner of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each. ``make``
-    must give the same weights everywhere; ``address``: the cluster (None: the one that runs, or this machine). Raises
-    ValueError where Ray is missing or no cluster answers."""
+    """The learner of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each.
+    ``address``: the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no
+    cluster answers."""
 
     def __init__(
         self, make: Callable[[], Learner], shards: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0
@@ -37,76 +37,58 @@ class Sharded:
         self._ray = connect(address)
         self._here, self.shards, self.cpus, self.gpus = make(), shards, cpus, gpus
         self.name, self.save, self.fingerprint = self._here.name, self._here.save, self._here.fingerprint
-        self._make, self._weights = self._ray.put(make), None  # references; None: the weights that ``make`` gives
+        self._make, self._weights = self._ray.put(make), None  # references; None: weights that are not there yet
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        k: int,
-        *,
-        keys: Sequence[tuple[int, ...]],
-        sampling: Sampling = Sampling(),
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Response]]:
+    def sample(self, prompts, k, *, keys, sampling=Sampling(), progress=None) -> list[list[Response]]:
         """As `Learner.sample`: the same responses in the same order, whatever the number of shards."""
+        from ray import data
+
         if len(keys) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts need as many keys, not {len(keys)}")
         if not prompts:
             return []
-        n, drawn = len(prompts), {}
-        # Ray ends a process that held a GPU: another piece would read the model anew.
-        parts = min(n, self.shards * (1 if self.gpus else PIECES))
-        # Neighbours are dealt to different pieces, so that a task sorted by length does not make one of them slow.
-        pieces = [[(i, prompts[i], keys[i]) for i in range(start, n, parts)] for start in range(parts)]
-        for i, responses in self._spread(pieces, k, sampling):
-            drawn[i] = responses
-            if progress:
-                progress(len(responses), sum(r.tokens for r in responses))
-        return [drawn[i] for i in range(n)]
-
-    def _spread(self, pieces: list, k: int, sampling: Sampling) -> Iterator[tuple[int, list[Response]]]:
-        """Numbers of prompts and their responses, each piece as soon as it is there."""
-        from ray import data
-
         context = data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False  # the loop shows its own
         context.execution_no_progress_timeout_s = -1  # a piece takes as long as it takes
         context.raise_original_map_exception = True  # what a learner says, not where Ray said it
-        rows = [{"piece": pickle.dumps(piece)} for piece in pieces]
-        made = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            draw,
-            batch_size=1,
-            fn_kwargs={"make": [self._make], "weights": [self._packed()], "k": k, "sampling": sampling},
-            compute=data.TaskPoolStrategy(min(self.shards, len(pieces))),
-            num_cpus=self.cpus,
-            num_gpus=self.gpus,
-        )
-        rows = iter(made.iter_rows())
-        for _ in pieces:
-            late = threading.Timer(PATIENCE, self._tell)
-            late.daemon = True
-            late.start()
-            try:
-                row = next(rows)
-            finally:
+        n, drawn = len(prompts), {}
+        # Ray ends a process that held a GPU: another piece would read the model anew.
+        parts = min(n, self.shards * (1 if self.gpus else PIECES))
+        # Neighbours are dealt to different pieces, so that a task sorted by length does not make one of them slow.
+        jobs = [(i, prompts[i], keys[i]) for start in range(parts) for i in range(start, n, parts)]
+        rows = data.from_items([{"job": pickle.dumps(job)} for job in jobs], override_num_blocks=parts).map_batches(
+            draw, batch_size=None, compute=data.TaskPoolStrategy(min(self.shards, parts)), num_cpus=self.cpus,
+            num_gpus=self.gpus, fn_args=([self._make], [self._packed()], k, sampling),
+        ).iter_rows()  # fmt: skip
+        late = threading.Timer(PATIENCE, self._tell)
+        late.daemon = True
+        late.start()
+        try:
+            for row in rows:
                 late.cancel()
-            yield from pickle.loads(row["drawn"])
+                i, responses = pickle.loads(row["drawn"])
+                drawn[i] = responses
+                if progress:
+                    progress(len(responses), sum(r.tokens for r in responses))
+        finally:
+            late.cancel()
+        return [drawn[i] for i in range(n)]
 
     def fine_tune(self, examples: Sequence[Example], **options: Any) -> dict[str, float]:
-        self._weights = "changed"
+        self._weights = None
         return self._here.fine_tune(examples, **options)
 
     def load(self, folder: Path | None) -> None:
-        self._weights = folder and "changed"
+        self._weights = None
         self._here.load(folder)
 
     def _packed(self) -> Any:
         """The current weights in Ray's store, put there once after each change."""
-        if self._weights == "changed":
+        if self._weights is None:
             with tempfile.TemporaryDirectory() as folder:
-                self._here.save(Path(folder) / "model")
-                files = {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-            self._weights = self._ray.put(files)
+                self.save(Path(folder) / "model")
+                files = [p for p in Path(folder, "model").iterdir() if p.is_file()]
+                self._weights = self._ray.put({p.name: p.read_bytes() for p in files})
         return self._weights
 
     def _tell(self) -> None:
@@ -114,15 +96,13 @@ class Sharded:
         fit = sum(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
         warnings.warn(
             f"no sample for {PATIENCE:.0f} s: a piece takes {self.cpus:g} CPU and {self.gpus:g} GPU, which {fit} of the "
-            f"cluster's {len(nodes)} nodes have. `ray status` tells what is busy; a node short of memory kills its workers "
-            "again and again, which raylet.out in its Ray logs says",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+            f"cluster's {len(nodes)} nodes have; `ray status` tells what is busy",
+            RuntimeWarning, stacklevel=2,
+        )  # fmt: skip
 
 
 def on_ray(name: str, *, ray: Mapping[str, Any], **options: Any) -> Sharded:
-    """`load_learner(name, **options)` sharded: ``ray`` is {address, shards, cpus, gpus}, the learner_options of the notebooks."""
+    """`load_learner(name, **options)` sharded: ``ray`` is {address, shards, cpus, gpus}, of the notebooks' learner_options."""
     from boostlib.learners.load import load_learner
 
     for key in ray:
@@ -138,9 +118,7 @@ def connect(address: str | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ValueError(
-            "sampling on several machines needs Ray, which is not installed: pip install 'boostlib[ray]'"
-        ) from error
+        raise ValueError("sampling on several machines needs Ray: pip install 'boostlib[ray]'") from error
     if not ray.is_initialized():
         try:
             host, _, port = (address or "").removeprefix("ray://").rpartition(":")
@@ -148,10 +126,8 @@ def connect(address: str | None) -> Any:
                 socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError) as error:
-            first = (str(error).splitlines() or ["no answer"])[0]
-            raise ValueError(
-                f"no Ray cluster answers at {address!r} ({first}); start one with: ray start --head"
-            ) from None
+            why = f"{address!r} ({str(error).partition(chr(10))[0]})"
+            raise ValueError(f"no Ray cluster answers at {why}; start one with: ray start --head") from None
     logging.getLogger("ray.data").setLevel("ERROR")  # it reports every start and end
     return ray
 
@@ -161,9 +137,9 @@ def connect(address: str | None) -> Any:
 
 def draw(batch: dict, make: list, weights: list, k: int, sampling: Sampling) -> dict:
     """One piece. ``make`` and ``weights`` come as references in lists: they are fetched only where they changed."""
-    at, prompts, keys = zip(*pickle.loads(batch["piece"][0]), strict=True)
+    at, prompts, keys = zip(*map(pickle.loads, batch["job"]), strict=True)
     drawn = _placed(make[0], weights[0]).sample(prompts, k, keys=keys, sampling=sampling)
-    return {"drawn": [pickle.dumps(list(zip(at, drawn, strict=True)))]}
+    return {"drawn": [pickle.dumps(pair) for pair in zip(at, drawn, strict=True)]}
 
 
 @functools.lru_cache(maxsize=1)
@@ -177,15 +153,9 @@ def _made(make: Any) -> Learner:
 def _placed(make: Any, weights: Any) -> Learner:
     import ray
 
-    _placed.cache_clear()  # were loading to fail half-way, nothing may sample from the mixture
-    if weights is None:
-        _made.cache_clear()
-        return _made(make)
     learner = _made(make)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in ray.get(weights).items():
-            path = Path(folder) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        learner.load(Path(folder) / "model")
+            Path(folder, name).write_bytes(content)
+        learner.load(Path(folder))
     return learner

@@ -5,7 +5,7 @@ Not covered: how hidden states are computed fast (engine), what the tokens say (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,7 +54,7 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> T
     if temperature == 0:
         return logits.argmax(-1)
     exact = torch.float32 if logits.device.type == "mps" else torch.float64
-    B, V = logits.shape
+    (B, V), rows = logits.shape, torch.arange(len(logits), device=logits.device)
     size = V if V <= 512 else 256
     weights = logits.sub_(logits.amax(-1, keepdim=True))
     weights = (weights if temperature == 1 else weights.div_(temperature)).exp_()
@@ -66,7 +66,6 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> T
     edges = weights.sum(-1, dtype=exact).cumsum(-1)
     target = u[:, None].to(exact) * edges[:, -1:]
     block = (edges <= target).sum(-1).clamp_(max=edges.shape[1] - 1)
-    rows = torch.arange(B, device=logits.device)
     inner = weights[rows, block].to(exact).cumsum(-1)
     rest = target - (edges[rows, block] - inner[:, -1])[:, None]
     token = (inner <= rest).sum(-1)
@@ -87,8 +86,8 @@ def by_generate(
     ended,
     progress=None,
 ) -> list[list[Sample]]:
-    """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times,
-    and ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
+    """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times, and
+    ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
     from transformers import GenerationConfig
 
     own, model.generation_config = model.generation_config, GenerationConfig()
@@ -102,9 +101,14 @@ def by_generate(
             ids = torch.tensor([[*[0] * (L - len(t)), *t] for t in texts], device=model.device)
             mask = torch.tensor([[*[0] * (L - len(t)), *[1] * len(t)] for t in texts], device=model.device)
             u = torch.from_numpy(np.stack([uniforms(keys[s.i], s.j, n) for s in batch])).to(model.device)
+
+            def keyed(so_far: Tensor, scores: Tensor, u: Tensor = u, L: int = L) -> Tensor:
+                """Leaves only the token that our own generator draws: greedy search then picks that."""
+                token = draw(scores.float(), u[:, so_far.shape[1] - L], sampling.temperature, sampling.top_p)
+                return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
+
             asked = {"max_new_tokens": n, "do_sample": False, "pad_token_id": 0, "eos_token_id": sorted(ends)}
-            keyed = [_keyed(u, L, sampling)]
-            out = model.generate(input_ids=ids, attention_mask=mask, logits_processor=keyed, **asked)
+            out = model.generate(input_ids=ids, attention_mask=mask, logits_processor=[keyed], **asked)
             for sample, row in zip(batch, out[:, L:].tolist(), strict=True):
                 n = next((n for n in range(1, len(row) + 1) if ended(row[:n])), None)
                 sample.tokens, sample.finished = row[:n], n is not None
@@ -114,13 +118,3 @@ def by_generate(
     finally:
         model.generation_config = own
     return results
-
-
-def _keyed(u: Tensor, start: int, sampling: Sampling) -> Callable[[Tensor, Tensor], Tensor]:
-    """A logits processor that leaves only the token our own generator draws: greedy search then picks that."""
-
-    def process(input_ids: Tensor, scores: Tensor) -> Tensor:
-        token = draw(scores.float(), u[:, input_ids.shape[1] - start], sampling.temperature, sampling.top_p)
-        return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
-
-    return process

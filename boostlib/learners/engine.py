@@ -1,13 +1,10 @@
 """The sampling engine: k responses to each of many prompts, from any decoder of transformers, as fast as it goes.
 
-What `generate` repeats for every sample is done once here. The few-shot prefix is computed once per weights, each
-prompt once for its k samples. Samples live in contiguous rows; one that ends gives its row back and the next prompt
-moves in, so no row idles. A token attends to three stores of keys and values: its own row's, its prompt's (shared
-by the prompt's k rows) and the prefix's (shared by all rows): one matrix product each, then a single softmax.
-
-The forward pass is the model's own: transformers asks us for its attention and its masks (`AttentionInterface`).
-
-Not covered: models that keep another state than keys and values (`generate` samples from those, slowly), beams.
+What `generate` repeats for every sample is done once here: the few-shot prefix once per weights, each prompt once for its
+k samples. Samples live in contiguous rows; one that ends gives its row back and the next prompt moves in. A token attends
+to three stores of keys and values, its own row's, its prompt's (shared by k rows) and the prefix's (shared by all): one
+matrix product each, then a single softmax. The forward pass is the model's own: transformers asks us for its attention
+and its masks (`AttentionInterface`). Not covered: models with another memory (see `drawing.by_generate`), beams.
 """
 
 from __future__ import annotations
@@ -27,9 +24,6 @@ from boostlib.learners.drawing import Sample, draw, head, knows_head, uniforms
 PREFILL_TOKENS = 4096  # prompts are read in pieces of at most this many tokens, which bounds the memory of the scores
 BAND = 512  # where some prompt is longer, they run in bands that halve from it: every store is as long as its longest
 NOWHERE = 2**30  # the position of a key that no token may see: causal attention looks back
-
-
-# --- what transformers calls in a model's forward pass ------------------------------------------------------------------
 
 
 @dataclass
@@ -87,20 +81,17 @@ def _ours(config: PreTrainedConfig) -> Iterator[None]:
         config._attn_implementation, _now = before, None
 
 
-# --- the engine --------------------------------------------------------------------------------------------------------
-
-
 class Engine:
     """Samples from one state of a model's weights. Build a new one when the weights change. ``slots`` samples run side by
     side: more is faster per token until the memory of keys and values is the limit."""
 
     def __init__(self, model: nn.Module, slots: int) -> None:
         config = model.get_decoder().config
-        self.model, self.body, self.slots, self.device = model, model.get_decoder(), slots, model.device
+        self.model, self.slots, self.device = model, slots, model.device
         self.layers, heads = config.num_hidden_layers, config.num_attention_heads
         self.G = getattr(config, "num_key_value_heads", None) or heads
         self.D = getattr(config, "head_dim", None) or config.hidden_size // heads
-        self._prefix: tuple[tuple[int, ...], Tensor] | None = None
+        self._prefix = None, None
 
     @torch.inference_mode()
     def sample(self, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
@@ -126,13 +117,13 @@ class Engine:
                         progress(done, run.drawn - before)
         return results
 
-    def prefix(self, ids: Sequence[int]) -> Tensor:
-        """Keys and values (2, layers, 1, G, P, D) of the shared prefix, computed once for these weights."""
-        if self._prefix is None or self._prefix[0] != tuple(ids):
+    def prefix(self, ids: list[int]) -> Tensor:
+        """Keys and values (2, layers, 1, G, P, D) of the shared prefix, computed once."""
+        if self._prefix[0] != ids:
             store = self.store(1, len(ids))
             if ids:
-                self.read(torch.tensor([list(ids)], device=self.device), store[..., :0, :], store, [0])
-            self._prefix = (tuple(ids), store)
+                self.read(torch.tensor([ids], device=self.device), store[..., :0, :], store, [0])
+            self._prefix = list(ids), store
         return self._prefix[1]
 
     def store(self, rows: int, length: int) -> Tensor:
@@ -157,7 +148,7 @@ class Engine:
         """Last hidden states (n, T, hidden) of tokens ``ids`` (n, T): see `_Pass`."""
         global _now
         _now = _Pass(attend, positions, spots)
-        return self.body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        return self.model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
 
 
 def drives(model: nn.Module) -> bool:
@@ -185,11 +176,9 @@ def drives(model: nn.Module) -> bool:
 
 
 class _Run:
-    """One call of `Engine.sample`: rows of running samples, groups of rows with the same prompt.
-
-    Row r attends to ``own[..., r]``, to its prompt's store ``shared[..., group]`` and to the prefix. ``seat[r]`` is
-    group * k + j. Running rows are always 0 .. len(samples) - 1: the last rows move into the holes left by ended ones.
-    """
+    """One call of `Engine.sample`: rows of running samples, groups of rows with the same prompt. Row r attends to its own
+    store, to its prompt's, ``shared[:, :, group]``, and to the prefix. ``seat[r]`` is group * k + j. Running rows are
+    always 0 .. len(samples) - 1: the last rows move into the holes left by ended ones."""
 
     def __init__(self, engine: Engine, slots, prompts, keys, results, sampling, prefix, ended) -> None:
         self.engine, self.device, self.sampling, self.ended = engine, engine.device, sampling, ended
@@ -198,10 +187,9 @@ class _Run:
         # Longest first, ties by key: prompts side by side are about equally long, and the order given does not matter.
         self.waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(keys[i])), reverse=True)
         self.slots = min(slots, self.k * len(prompts))
-        groups = min(len(prompts), -(-self.slots // self.k) * 2)
+        self.groups = groups = min(len(prompts), -(-self.slots // self.k) * 2)
         self.samples, self.drawn = [], 0  # the running ones, in the order of their rows; tokens drawn so far
         self.free = list(range(groups))[::-1]
-        self.alive = np.zeros(groups, int)
         self.own = engine.store(self.slots, self.max_new)
         self.shared = engine.store(groups, max(map(len, prompts)))
         self.length = torch.zeros(groups, dtype=torch.long, device=self.device)  # of a group's prompt
@@ -210,10 +198,9 @@ class _Run:
 
     def admit(self) -> bool:
         """Let waiting prompts in, once an eighth of the rows is free: reading several at a time is cheaper."""
-        room = self.slots - len(self.samples)
+        room, batch = self.slots - len(self.samples), []  # of prompts and their groups
         if not self.waiting or room < max(self.k, self.slots // 8):
             return False
-        batch = []  # prompt, group
         while self.waiting and self.free and room >= self.k * (len(batch) + 1):
             batch.append((self.waiting.pop(), self.free.pop()))
         while batch:
@@ -229,23 +216,19 @@ class _Run:
         ids = tensor([[*t, *[0] * (len(texts[0]) - len(t))] for t in texts])
         hidden = self.engine.read(ids, self.prefix, self.shared, places)
         rows = slice(len(self.samples), len(self.samples) + k * len(batch))
-        self.length[groups] = lengths
+        self.length[groups], self.age[rows] = lengths, 0
         self.seat[rows] = (groups[:, None] * k + torch.arange(k, device=self.device)).flatten()
-        self.age[rows] = 0
         if self.sampling.temperature > 0:
             u = np.stack([uniforms(self.keys[i], j, self.max_new) for i, _ in batch for j in range(k)])
             self.u[rows] = torch.from_numpy(u).to(self.device)
-        self.alive[places] = k
         self.samples += [s for i, _ in batch for s in self.results[i]]
-        last = hidden[torch.arange(len(batch), device=self.device), lengths - 1]
-        self._record(rows, last, k)
+        self._record(rows, hidden[torch.arange(len(batch), device=self.device), lengths - 1], k)
 
     def step(self) -> None:
         """One more token for every row."""
         n, k, P = len(self.samples), self.k, self.prefix.shape[-2]
         seat, age = self.seat[:n], self.age[:n]
-        group = seat // k
-        length = self.length[group][:, None]
+        group, length = seat // k, self.length[seat // k][:, None]
         groups, L, Q = int(group.max()) + 1, int(age.max()) + 1, int(length.max())
         rows, at = torch.arange(n, device=self.device), torch.arange(max(L, Q, P), device=self.device)
 
@@ -254,8 +237,7 @@ class _Run:
             seats = a.new_zeros(groups * k, *a.shape[1:])
             seats[seat] = a
             seats = seats.view(groups, k, *a.shape[1:]).transpose(1, 2).flatten(2, 3)  # (groups, G, k * R, x)
-            out = (seats @ b).unflatten(2, (k, -1)).transpose(1, 2).flatten(0, 1)
-            return out[seat]
+            return (seats @ b).unflatten(2, (k, -1)).transpose(1, 2).flatten(0, 1)[seat]
 
         def by_all(a: Tensor, b: Tensor) -> Tensor:
             """Every row (n, G, R, x) times what all share (G, x, y)."""
@@ -296,11 +278,6 @@ class _Run:
         n, gone = len(self.samples), [r for r, s in enumerate(self.samples) if s.finished is not None]
         if not gone:
             return 0
-        for group in (self.seat[gone] // self.k).tolist():
-            self.alive[group] -= 1
-            if self.alive[group] == 0:
-                self.free.append(group)
-        self.free.sort(reverse=True)
         left = n - len(gone)
         holes = [r for r in gone if r < left]
         movers = [r for r in range(left, n) if self.samples[r].finished is None]
@@ -312,4 +289,5 @@ class _Run:
             for hole, mover in zip(holes, movers, strict=True):
                 self.samples[hole] = self.samples[mover]
         del self.samples[left:]
+        self.free = sorted(set(range(self.groups)).difference((self.seat[:left] // self.k).tolist()), reverse=True)
         return len(gone)

@@ -22,7 +22,7 @@ from boostlib import runs
 from boostlib.learners import Example, Response, Sampling
 
 FILE = "table.json"
-FLOOR = 1e-12  # a response the table gives no chance costs 28 nats, so that the loss stays a number
+FLOOR = 1e-12  # a response without a chance costs 28 nats, so that the loss stays a number
 
 
 class TabularLearner:
@@ -78,11 +78,10 @@ class TabularLearner:
             if e.weight > 0:
                 self.law(e.prompt)
                 weights[e.prompt][e.response].append(e.weight)
-        sums = {p: {r: math.fsum(w) for r, w in by_response.items()} for p, by_response in weights.items()}
+        sums = {p: {r: math.fsum(w) for r, w in responses.items()} for p, responses in weights.items()}
         before = self._loss(sums)
-        for prompt, by_response in sums.items():
-            total = math.fsum(by_response.values())
-            self._laws[prompt] = {r: w / total for r, w in by_response.items()}
+        for prompt, responses in sums.items():
+            self._laws[prompt] = {r: w / math.fsum(responses.values()) for r, w in responses.items()}
         after = self._loss(sums)
         if self.eta > 0:
             for prompt, law in self._laws.items():
@@ -94,7 +93,7 @@ class TabularLearner:
         return facts | {"seconds": time.perf_counter() - start}
 
     def _loss(self, sums: Mapping[str, Mapping[str, float]]) -> float:
-        terms = [(w, self._laws[p].get(r, 0.0)) for p, by_response in sums.items() for r, w in by_response.items()]
+        terms = [(w, self._laws[p].get(r, 0.0)) for p, responses in sums.items() for r, w in responses.items()]
         total = math.fsum(w for w, _ in terms)
         return -math.fsum(w * math.log(max(chance, FLOOR)) for w, chance in terms) / total if total else 0.0
 
@@ -104,12 +103,11 @@ class TabularLearner:
     def load(self, folder: Path | None) -> None:
         if folder is None:
             self._laws = {prompt: dict(law) for prompt, law in self._initial.items()}
-            return
-        path = Path(folder) / FILE
-        if not path.is_file():
+        elif (path := Path(folder) / FILE).is_file():
+            table = json.loads(path.read_text())
+            self._laws = {p: {r: float.fromhex(x) for r, x in law.items()} for p, law in table.items()}
+        else:
             raise ValueError(f"{folder} is not a saved tabular learner: it has no {FILE}.")
-        table = json.loads(path.read_text())
-        self._laws = {p: {r: float.fromhex(x) for r, x in law.items()} for p, law in table.items()}
 
     def fingerprint(self) -> str:
         """SHA-256 of the table and of eta, which is part of what the learner does."""

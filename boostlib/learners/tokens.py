@@ -1,14 +1,13 @@
 """Text and tokens of one model: its start token, seams, chat template and ends.
 
 What its tokenizer does by itself decides. A text starts with the start token if ``tokenizer("")`` has one, and with one
-only. A text behind another (a prompt behind the few-shot prefix, a response behind its prompt) has the tokens that it
-has there; a sampled response keeps the tokens it was sampled as. See docs/models.md.
-
-Not covered: which tokens are drawn (engine), how they are trained (training).
+only. A text behind another (a response behind its prompt) has the tokens that it has there; a sampled response keeps the
+tokens it was sampled as. See docs/models.md. Not covered: which tokens are drawn (engine), or how trained (training).
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -50,8 +49,8 @@ class Tokens:
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
     def behind(self, before: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of every text as it stands behind the one before it. Where a token would straddle the seam, as it
-        stands at the beginning of a line: a tokenizer may put a space before what it takes for a beginning."""
+        """Token ids of every text as it stands behind the one before it; where a token would straddle the seam, as it stands
+        at the beginning of a line (a tokenizer may put a space before what it takes for a beginning)."""
         found: dict[int, list[int]] = {}
         for anchor in (lambda i: before[i][-TAIL:], lambda _: "\n", lambda _: ""):
             left = [i for i in range(len(texts)) if i not in found]
@@ -84,11 +83,11 @@ class Tokens:
         is not positive."""
         if not examples:
             raise ValueError("nothing to train on: the list of examples is empty")
-        for n, example in enumerate(examples):
-            if not (example.prompt or self.start):  # an empty response is one: the model may end at once
+        for n, e in enumerate(examples):
+            if not (e.prompt or self.start):  # an empty response is one: the model may end at once
                 raise ValueError(f"example {n} has an empty prompt")
-            if not 0 < example.weight < math.inf:
-                raise ValueError(f"example {n} has weight {example.weight}: weights are positive")
+            if not 0 < e.weight < math.inf:
+                raise ValueError(f"example {n} has weight {e.weight}: weights are positive")
         prompts = [self._turn(e.prompt) if self.chat else e.prompt for e in examples]
         texts = [n for n, e in enumerate(examples) if e.ids is None]
         behind = self.behind([prompts[n] for n in texts], [examples[n].response for n in texts])
@@ -119,15 +118,13 @@ class Tokens:
 
     def response(self, sample: Sample, stop: Sequence[str]) -> Response:
         """What a sample says, up to the first stop string, and its tokens if it is they that say it."""
+        say = functools.partial(self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         tokens = sample.tokens[:-1] if sample.tokens[-1] in self.ends else sample.tokens
-        text = self._text(tokens)
+        text = say(tokens)
         cuts = [text.index(s) for s in stop if s in text]
         if cuts:
             text = text[: min(cuts)]
-            while len(self._text(tokens)) > len(text):
+            while len(say(tokens)) > len(text):
                 tokens = tokens[:-1]
-        said = self.special.isdisjoint(tokens) and (not cuts or self._text(tokens) == text)
+        said = self.special.isdisjoint(tokens) and (not cuts or say(tokens) == text)
         return Response(text, len(sample.tokens), bool(sample.finished), tuple(tokens) if said else None)
-
-    def _text(self, tokens: list[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,11 +1,8 @@
 """Fine-tuning of a causal LM on weighted (prompt, response) examples: which batches, which loss, which optimiser.
 
 Three things make a step cheap: batches of about equal length, the vocabulary head at response tokens only, and no
-attention mask (padding stands at the end, where causal attention can't see it).
-
-Under `accelerate launch` or torchrun the processes share out every batch (data parallel).
-
-Not covered: sharded weights (FSDP), mixing tasks, schedules beyond SCHEDULES.
+attention mask (padding stands at the end, where causal attention can't see it). Under `accelerate launch` or torchrun the
+processes share out every batch. Not covered: sharded weights (FSDP), schedules beyond SCHEDULES.
 """
 
 from __future__ import annotations
@@ -37,8 +34,7 @@ def draws(weights: Sequence[float], n: int, rng: np.random.Generator) -> np.ndar
     Algorithm 2's weighted loss. A rare example of great weight is seen often, not once with a gradient as long."""
     edges = np.cumsum(np.asarray(weights, float))
     points = (rng.random() + np.arange(n)) * (edges[-1] / n)
-    picked = np.searchsorted(edges, points, side="right").clip(max=len(edges) - 1)
-    return rng.permutation(picked)
+    return rng.permutation(np.searchsorted(edges, points, side="right").clip(max=len(edges) - 1))
 
 
 def batches(picked: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -97,11 +93,11 @@ def processes(device: torch.device) -> tuple[int, int]:
 
 def _sum_over_processes(parameters: Sequence[Tensor], loss: float) -> float:
     """Gradients, in place, and loss of all processes."""
+    total = torch.tensor(loss, device=parameters[0].device)
     for p in parameters:
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # none of the batch fell to this process
-        torch.distributed.all_reduce(p.grad)
-    total = torch.tensor(loss, device=parameters[0].device)
-    torch.distributed.all_reduce(total)
+    for part in (*(p.grad for p in parameters), total):
+        torch.distributed.all_reduce(part)
     return total.item()
 
 
@@ -114,9 +110,8 @@ def train(
 
     A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory. Of several
     `processes` each takes a share of it, and all end with the same weights. Returns loss, loss_first, loss_last (means
-    over all, the first and the last tenth of the steps), tokens (prompts and responses), seconds. Deterministic on CPU
-    at a fixed number of threads. Raises RuntimeError where the loss is no number any more.
-    """
+    over all, the first and the last tenth of the steps), tokens (prompts and responses), seconds. Deterministic on CPU at
+    a fixed number of threads. Raises RuntimeError where the loss is no number any more."""
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
     begin, rng = time.perf_counter(), np.random.default_rng(seed)
@@ -149,10 +144,6 @@ def train(
             progress(1)
     model.eval()
     tenth = max(1, steps // 10)
-    return {
-        "loss": float(np.mean(losses)),
-        "loss_first": float(np.mean(losses[:tenth])),
-        "loss_last": float(np.mean(losses[-tenth:])),
-        "tokens": int(lengths[np.concatenate(plan)].sum()),
-        "seconds": time.perf_counter() - begin,
-    }
+    parts = {"loss": losses, "loss_first": losses[:tenth], "loss_last": losses[-tenth:]}
+    facts = {"tokens": int(lengths[np.concatenate(plan)].sum()), "seconds": time.perf_counter() - begin}
+    return {name: float(np.mean(part)) for name, part in parts.items()} | facts

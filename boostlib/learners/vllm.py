@@ -1,9 +1,9 @@
 """Sampling with vLLM, in a child process with an environment of its own: vLLM can't be installed beside our pins.
 
 The child lives as long as the learner: it sleeps while the model trains (its GPU memory is free then) and takes new weights
-where they changed. Prompts go to it as token ids and samples come back as such, so both engines see the same text. Each
-sample is a request of its own whose seed comes from ``(*key, j)``; as vLLM's sums depend on the batch, results are the same
-in distribution, not to the bit. Not covered: installing vLLM, several machines.
+where they changed. Prompts and samples are token ids, so both engines see the same text. Each sample is a request of its
+own, seeded from ``(*key, j)``; as vLLM's sums depend on the batch, results are the same in distribution, not to the bit.
+Not covered: installing vLLM, several machines.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,53 +37,36 @@ class VLLMLearner(LMLearner):
     """An `LMLearner` whose samples come from vLLM. ``python``: an interpreter that has it; ``vllm``: options of its `LLM`,
     such as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}. Raises ValueError where ``python`` has no vLLM."""
 
-    def __init__(
-        self, *args, python: str = sys.executable, vllm: Mapping[str, Any] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *args, python: str = sys.executable, vllm: Mapping[str, Any] | None = None, **options) -> None:
         there = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
-        with contextlib.suppress(OSError):
-            if subprocess.run([python, "-P", "-c", there]).returncode == 0:
-                there = ""
-        if there:
+        if not shutil.which(python) or subprocess.run([python, "-P", "-c", there]).returncode:
             raise ValueError(
                 f"engine 'vllm' needs an interpreter that has vLLM, which {python} has not. Make one with: python -m venv "
                 "vllm-env && vllm-env/bin/pip install vllm, then give the whole path of vllm-env/bin/python as learner_options python"
             )
         super().__init__(*args, **options)
-        self.python, self.engine_options = python, dict(vllm or {})
-        self._child: subprocess.Popen | None = None
-        self._log: IO[bytes] | None = None
+        self.python, self.engine_options, self._child = python, dict(vllm or {}), None
 
     def _set(self, model) -> None:
         super()._set(model)
         self._sent = False  # the child's weights are older
 
     def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
-        request = {
-            "engine": {
-                "dtype": str(self.dtype).removeprefix("torch."),
-                "enable_prefix_caching": True,  # the few-shot prefix and each prompt are computed once
-                "enable_sleep_mode": self.device.type == "cuda",
-                "generation_config": "vllm",  # not the model's own: no penalties that nobody asked for
-                **self.engine_options,
-            },
-            "sampling": {
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "max_tokens": sampling.max_new_tokens,
-                "stop": list(sampling.stop) or None,
-                "stop_token_ids": sorted(self.tokens.ends),
-            },
-            "prompts": [shared + p for p in ids],
-            "seeds": [[_seed(key, j) for j in range(k)] for key in keys],
+        engine = {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "enable_prefix_caching": True,  # the few-shot prefix and each prompt are computed once
+            "enable_sleep_mode": self.device.type == "cuda",
+            "generation_config": "vllm",  # not the model's own: no penalties that nobody asked for
         }
+        ends = {"stop": list(sampling.stop) or None, "stop_token_ids": sorted(self.tokens.ends)}
+        how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_new_tokens}
+        request = {"engine": engine | self.engine_options, "sampling": how | ends, "prompts": [shared + p for p in ids]}
+        seed = lambda *key: int(np.random.SeedSequence(key).generate_state(1)[0])  # noqa: E731
+        request["seeds"] = [[seed(*key, j) for j in range(k)] for key in keys]
         self.model.to("cpu")  # the child has the GPU to itself
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        try:
-            drawn = iter(self._answer(request))
-        finally:
-            self.model.to(self.device)
+        drawn = iter(self._answer(request))
         samples = [[Sample(i, j, *next(drawn)) for j in range(k)] for i in range(len(ids))]
         if progress is not None:
             progress(len(ids) * k, sum(len(s.tokens) for group in samples for s in group))
@@ -92,46 +75,33 @@ class VLLMLearner(LMLearner):
     def _answer(self, request: dict[str, Any]) -> list[tuple[list[int], bool]]:
         """(token ids, ended by itself) of every sample. Raises RuntimeError where the child fails, with its last errors."""
         if self._child is None:
-            self._start()
-        with tempfile.TemporaryDirectory(
-            prefix="boostlib-vllm-", dir=self._place(), ignore_cleanup_errors=True
-        ) as folder:
+            self._log = tempfile.TemporaryFile()
+            # -P: beside that file lies another vllm.py. A session: an interrupt is for us, and its processes end as a group.
+            self._child = subprocess.Popen(
+                [self.python, "-P", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+                text=True, start_new_session=True,
+            )  # fmt: skip
+            weakref.finalize(self, _end, self._child)
+        needs = 2 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 2**26
+        place = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > needs else None
+        with tempfile.TemporaryDirectory(prefix="boostlib-vllm-", dir=place, ignore_cleanup_errors=True) as folder:
             if not self._sent:
                 self.save(Path(folder) / "model")
             request["folder"] = None if self._sent else f"{folder}/model"
             try:
                 with contextlib.suppress(BrokenPipeError):
-                    self._child.stdin.write(json.dumps(request) + "\n")
-                    self._child.stdin.flush()
+                    print(json.dumps(request), file=self._child.stdin, flush=True)
                 if line := self._child.stdout.readline():
                     self._sent = True
                     return json.loads(line)
                 status = self._child.wait()
                 self._log.seek(0)
-                raise RuntimeError(
-                    f"vLLM's process ended with status {status}: {cause(self._log.read().decode(errors='replace'))}"
-                )
+                why = cause(self._log.read().decode(errors="replace"))
+                raise RuntimeError(f"vLLM's process ended with status {status}: {why}")
             except BaseException:  # an interrupt too: the next request must not get this one's answer
                 _end(self._child)
                 self._child, self._sent = None, False
                 raise
-
-    def _start(self) -> None:
-        self._log = tempfile.TemporaryFile()
-        self._child = subprocess.Popen(
-            [self.python, "-P", str(CHILD)],  # -P: beside that file lies another vllm.py
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            start_new_session=True,  # an interrupt is for us; all its processes end as one group
-        )
-        weakref.finalize(self, _end, self._child)
-
-    def _place(self) -> Path | None:
-        needs = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        with contextlib.suppress(OSError):
-            return MEMORY if shutil.disk_usage(MEMORY).free > 2 * needs + 2**26 else None
 
 
 def _end(child: subprocess.Popen) -> None:
@@ -145,7 +115,3 @@ def cause(log: str) -> str:
     error = r"^(?:\([^)]*\) )?(?:ERROR [^\]]*\] )?((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)$"
     named = [line.strip()[:300] for line in re.findall(error, log, re.MULTILINE)]
     return "; ".join(list(dict.fromkeys(named))[-3:]) or (log.strip().splitlines() or ["no message"])[-1]
-
-
-def _seed(key: Sequence[int], j: int) -> int:
-    return int(np.random.SeedSequence((*key, j)).generate_state(1)[0])

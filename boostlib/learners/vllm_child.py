@@ -16,7 +16,7 @@ import threading
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints does so to the log
-    requests, folders = queue.SimpleQueue(), []
+    requests, folders, llm = queue.SimpleQueue(), [], None
 
     def read() -> None:
         for line in sys.stdin:
@@ -28,30 +28,26 @@ def main() -> None:
     threading.Thread(target=read, daemon=True).start()
     from vllm import LLM, SamplingParams
 
-    llm = None
-    while True:
-        request = requests.get()
+    while request := requests.get():
         engine, folder = request["engine"], request["folder"]
         folders[:] = [folder] if folder else []
         if llm is None:
             llm = LLM(model=folder, **engine)
         else:
-            if engine.get("enable_sleep_mode"):
+            if engine["enable_sleep_mode"]:
                 llm.wake_up()
             if folder:
                 llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
                 assert llm.reset_prefix_cache(), "what was computed with the weights before is still in use"
-        settings = [SamplingParams(seed=seed, **request["sampling"]) for seeds in request["seeds"] for seed in seeds]
-        prompts = [
-            {"prompt_token_ids": prompt}
-            for prompt, seeds in zip(request["prompts"], request["seeds"], strict=True)
-            for _ in seeds
-        ]
+        pairs = list(zip(request["prompts"], request["seeds"], strict=True))
+        prompts = [{"prompt_token_ids": prompt} for prompt, seeds in pairs for _ in seeds]
+        settings = [SamplingParams(seed=seed, **request["sampling"]) for _, seeds in pairs for seed in seeds]
         done = [output.outputs[0] for output in llm.generate(prompts, settings, use_tqdm=False)]
-        if engine.get("enable_sleep_mode"):
+        if engine["enable_sleep_mode"]:
             llm.sleep(level=1)  # weights to the CPU's memory, the rest is free for training
-        answers.write(json.dumps([[list(one.token_ids), one.finish_reason == "stop"] for one in done]) + "\n")
-        answers.flush()
+        print(
+            json.dumps([[list(one.token_ids), one.finish_reason == "stop"] for one in done]), file=answers, flush=True
+        )
 
 
 if __name__ == "__main__":
