@@ -1,8 +1,8 @@
 """The helper: a small clean Python (no boostlib, no torch, no site-packages) that starts and ends processes.
 
 At level `kernel` it becomes nobody, the first process of a PID namespace, in a file system that holds Python's standard
-library and nothing else. Then it does what it is told: `together`, `apart`, `end`. What the processes are sent and
-answer goes past it: what it forks has never seen a test.
+library and nothing else. Then it forks a judge for each check, and candidates when the judge asks for one. What they are
+sent and answer goes past it: what it forks has never seen a test.
 
 Not covered: the verdict (pool, candidate, judge), starting and restarting helpers (pool).
 """
@@ -14,6 +14,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import candidate  # noqa: E402
+import codec  # noqa: E402
 import judge  # noqa: E402
 import kernel  # noqa: E402
 
@@ -43,8 +45,7 @@ class Helper:
 
     def __init__(self, control: socket.socket, level: str):
         self.control, self.alone = control, level == "kernel"
-        self.children: list[int] = []  # of this check
-        self.refused = ""
+        self.children: dict[int, socket.socket] = {}  # the candidates of this check, and our ends of their channels
         library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
         self.readable = [os.open(path, os.O_PATH) for path in library]  # the descriptors from 4 on
         self.null, self.proc = os.open("/dev/null", os.O_RDWR), os.open("/proc", os.O_RDONLY)
@@ -67,20 +68,44 @@ class Helper:
         kernel.seccomp("helper")
 
     def serve(self) -> None:
-        while True:
-            order, fds, _, _ = socket.recv_fds(self.control, 64, 3)
-            if not order:
-                return
-            what, seconds = order.decode().split()
-            try:
-                getattr(self, what)(float(seconds), *fds)
-            except OSError as e:  # no more processes, memory or namespaces
-                self.refused = said(e)
-            for fd in fds:
-                os.close(fd)
+        """A judge for each check that is asked for; the request is the judge's to read."""
+        while self.control.recv(1, socket.MSG_PEEK):
+            ours, theirs = socket.socketpair()
+            pid = os.fork()
+            if pid == 0:
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+                ours.close()
+                judge.main(self.control, theirs)
+            theirs.close()
+            with ours:
+                self.attend(ours)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self.end()
+            if code == -signal.SIGALRM:
+                codec.send(self.control, ["timeout", "timeout", "", 0, 0.0, False])
+            elif code:  # by what the program had it take in
+                codec.send(self.control, ["fail", "exception", "its answer ended the judge", 0, 0.0, False])
 
-    def together(self, seconds: float, channel: int) -> None:
-        """A candidate that waits on ``channel``."""
+    def attend(self, judge: socket.socket) -> None:
+        """Do what a judge asks for, until it has gone: a new candidate, whose channel it gets, or an end to all."""
+        watch = select.poll()
+        watch.register(self.control, 0)
+        watch.register(judge, select.POLLIN)
+        while True:
+            if any(fd == self.control.fileno() for fd, _ in watch.poll()):
+                raise EOFError  # the user's process has gone
+            asked = judge.recv(1)
+            if asked == b"n":
+                self.kill()
+                socket.send_fds(judge, [b"n"], [self.candidate().fileno()])
+            elif asked == b"e":
+                judge.send(json.dumps(self.end()).encode())
+            else:
+                return
+
+    def candidate(self) -> socket.socket:
+        """Start one; it waits on the channel whose other end this is."""
+        ours, theirs = socket.socketpair()
         for wait in [0.02] * 100 + [0]:
             try:
                 pid = kernel.fork_into(kernel.OWN if self.alone else 0)
@@ -91,29 +116,31 @@ class Helper:
                 time.sleep(wait)
         if pid == 0:
             try:
-                self.confine(channel, int(seconds) + 2)
+                self.confine(theirs.fileno())
                 candidate.main(socket.socket(fileno=3))
             finally:
                 os._exit(1)
-        self.children.append(pid)
+        theirs.close()
+        self.children[pid] = ours  # held, as how a program ends must be its own doing
+        return ours
 
-    def apart(self, seconds: float, channel: int, check: int, asking: int) -> None:
-        """The first candidate goes; a second one, and a judge that hears from ``check`` and asks it by ``asking``."""
+    def kill(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
+
+    def end(self) -> list[int]:
+        """Kill every candidate; says how each ended, as `os.waitstatus_to_exitcode` has it."""
         self.kill()
-        self.together(seconds, channel)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.control.close()  # or our end would not be missed by the user's process
-                judge.main(socket.socket(fileno=check), socket.socket(fileno=asking))
-            finally:
-                os._exit(0)
-        self.children.append(pid)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children]
+        for channel in self.children.values():
+            channel.close()
+        self.children.clear()
+        return codes
 
-    def confine(self, channel: int, seconds: int) -> None:
+    def confine(self, channel: int) -> None:
         """Everything a candidate may not do, given up here, before its program is even known."""
         os.setsid()  # or a signal to its process group would reach the helper
-        limits, kept = {**kernel.LIMITS, "CPU": seconds}, 4
+        limits, kept = dict(kernel.LIMITS), 4
         if self.alone:
             kernel.map_user(self.proc, kernel.NOBODY, kernel.NOBODY)
             kernel.mount("tmp", self.folder, "tmpfs", kernel.NOSUID | kernel.NODEV, "size=16m,nr_inodes=2k,mode=0700")
@@ -131,17 +158,6 @@ class Helper:
         kernel.limit(**limits)
         kernel.seccomp("check" if self.alone else "process")
 
-    def kill(self) -> None:
-        for pid in self.children:
-            os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
-
-    def end(self, _: float = 0.0) -> None:
-        """Kill what was forked; say how each ended, as `os.waitstatus_to_exitcode` has it, and what was refused."""
-        self.kill()
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children]
-        self.control.send(json.dumps([codes, self.refused]).encode())
-        self.children, self.refused = [], ""
-
 
 def rehearse() -> None:
     """Run checks in here, on a harmless program: the interpreter specialises its code now rather than in every child
@@ -155,7 +171,7 @@ def rehearse() -> None:
             sides[0].serve("load", "", "")
 
     _thread.start_new_thread(serve, ())
-    candidate.codec.receive(ours)
+    codec.receive(ours)
     for _ in range(20):
         sides[0].together(program, "", tests)
         judge.run(sides[1], program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
@@ -182,16 +198,17 @@ def main() -> None:
         helper = Helper(control, level)
         rehearse()
     except Exception as e:
-        control.send(json.dumps(["refused", said(e), getattr(e, "errno", 0)]).encode())
+        codec.send(control, ["refused", said(e), getattr(e, "errno", 0)])
         return
     os.dup2(helper.null, 2)
     sys.modules["gc"].freeze()
-    control.send(json.dumps(["ready", helper.memory]).encode())
-    with contextlib.suppress(EOFError, ConnectionError):  # the user's process has gone
-        try:
-            helper.serve()
-        finally:
-            helper.end()
+    codec.send(control, ["ready", helper.memory])
+    try:
+        helper.serve()
+    except (EOFError, ConnectionError):
+        pass  # the user's process has gone
+    except OSError as e:  # no more processes, memory or namespaces
+        codec.send(control, ["error", "sandbox", f"no process could be started: {said(e)}"])
 
 
 main()
