@@ -27,7 +27,7 @@ def main(sock: socket.socket) -> None:
         module = types.ModuleType("__main__")
         module.__dict__.update(__builtins__=builtins, __annotations__={})
         sys.modules["__main__"] = module
-        for name in ("kernel", "calls", "codec", "candidate", "judge"):
+        for name in ("kernel", "codec", "candidate", "judge"):
             sys.modules.pop(name, None)
         random.seed(0)  # forking reseeds; a verdict must be the same in every run
         frame, depth = sys._getframe(), 1001

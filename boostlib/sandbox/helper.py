@@ -1,8 +1,8 @@
 """The helper: a small clean Python (no boostlib, no torch, no site-packages) that starts and ends processes.
 
-Started by exec with an empty environment. At level `kernel` it becomes nobody, the first process of a PID namespace,
-in a file system that holds Python's standard library and nothing else. Then it does what it is told (see the methods
-of Helper); what the processes are sent and answer goes past it: what it forks has never seen a test.
+At level `kernel` it becomes nobody, the first process of a PID namespace, in a file system that holds Python's standard
+library and nothing else. Then it forks a judge for each check, and candidates when the judge asks for one. What they are
+sent and answer goes past it: what it forks has never seen a test.
 
 Not covered: the verdict (pool, candidate, judge), starting and restarting helpers (pool).
 """
@@ -14,6 +14,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import candidate  # noqa: E402
+import codec  # noqa: E402
 import judge  # noqa: E402
 import kernel  # noqa: E402
 
@@ -42,85 +44,104 @@ class Helper:
     """Takes this process to ``level``, then starts and ends others. Raises OSError for the step that is refused."""
 
     def __init__(self, control: socket.socket, level: str):
-        self.control, self.level = control, level
-        self.children: list[int] = []  # of this check
-        self.refused = ""
+        self.control, self.alone = control, level == "kernel"
+        self.children: dict[int, socket.socket] = {}  # the candidates of this check, and our ends of their channels
         library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-        self.readable = [
-            os.open(path, os.O_PATH) for path in library
-        ]  # from 4 on; nobody may not come by their parents
-        self.null = os.open("/dev/null", os.O_RDWR)
-        self.proc = os.open("/proc", os.O_RDONLY)
-        self.memory = f"{kernel.SPACE >> 20} MiB a process"
+        self.readable = [os.open(path, os.O_PATH) for path in library]  # the descriptors from 4 on
+        self.null, self.proc = os.open("/dev/null", os.O_RDWR), os.open("/proc", os.O_RDONLY)
         root = kernel.may_be_nobody()
-        if level == "kernel":
+        self.memory = f"{kernel.SPACE >> 20} MiB"
+        if self.alone:
             self.folder = next(f for f in ("/tmp", "/var/tmp") if not any(p.startswith(f + "/") for p in library))
-            group = kernel.leave_host(self.proc, root)
-            self.memory += f", {kernel.TASKS} processes"
-            if group:
-                self.memory = f"{kernel.TOTAL >> 20} MiB in all, by control group"
+            grouped = kernel.leave_host(self.proc, root)
+            each = f"{kernel.SPACE >> 20} MiB a process, {kernel.TASKS} processes"
+            self.memory = f"{kernel.TOTAL >> 20} MiB in all, by control group" if grouped else each
             kernel.jail(library + [ZONES] * os.path.isdir(ZONES), self.folder)
         if root:
             kernel.become_nobody()
-        if level == "kernel":  # with the one outside; a change of user would have cleared it
+        if self.alone:  # with the one outside; a change of user would have cleared it
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        else:  # the library may lie below a home that is closed to nobody
+        else:
             kernel.drop_rights()
-            for path, fd in zip(library, self.readable, strict=True):
+            for path, fd in zip(library, self.readable, strict=True):  # maybe below a home that is closed to nobody
                 sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path]
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.seccomp("helper")
 
     def serve(self) -> None:
-        while True:
-            order, fds, _, _ = socket.recv_fds(self.control, 64, 3)
-            if not order:
-                return
-            what, seconds = order.decode().split()
-            try:
-                getattr(self, what)(float(seconds), *fds)
-            except OSError as e:  # no more processes, memory or namespaces
-                self.refused = said(e)
-            for fd in fds:
-                os.close(fd)
+        """A judge for each check that is asked for; the request is the judge's to read."""
+        while self.control.recv(1, socket.MSG_PEEK):
+            ours, theirs = socket.socketpair()
+            pid = os.fork()
+            if pid == 0:
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+                ours.close()
+                judge.main(self.control, theirs)
+            theirs.close()
+            with ours:
+                self.attend(ours)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self.end()
+            if code == -signal.SIGALRM:
+                codec.send(self.control, ["timeout", "timeout", "", 0, 0.0, False])
+            elif code:  # by what the program had it take in
+                codec.send(self.control, ["fail", "exception", "its answer ended the judge", 0, 0.0, False])
 
-    def together(self, seconds: float, channel: int) -> None:
-        """A candidate that waits on ``channel``."""
-        for attempt in range(100):
+    def attend(self, judge: socket.socket) -> None:
+        """Do what a judge asks for, until it has gone: a new candidate, whose channel it gets, or an end to all."""
+        watch = select.poll()
+        watch.register(self.control, 0)
+        watch.register(judge, select.POLLIN)
+        while True:
+            if any(fd == self.control.fileno() for fd, _ in watch.poll()):
+                raise EOFError  # the user's process has gone
+            asked = judge.recv(1)
+            if asked == b"n":
+                self.kill()
+                socket.send_fds(judge, [b"n"], [self.candidate().fileno()])
+            elif asked == b"e":
+                judge.send(json.dumps(self.end()).encode())
+            else:
+                return
+
+    def candidate(self) -> socket.socket:
+        """Start one; it waits on the channel whose other end this is."""
+        ours, theirs = socket.socketpair()
+        for wait in [0.02] * 100 + [0]:
             try:
-                pid = kernel.fork_into(kernel.OWN if self.level == "kernel" else 0)
+                pid = kernel.fork_into(kernel.OWN if self.alone else 0)
                 break
             except OSError as e:  # namespaces of earlier checks are still being taken down
-                if attempt == 99 or e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
+                if not wait or e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
                     raise
-                time.sleep(0.02)
+                time.sleep(wait)
         if pid == 0:
             try:
-                self.confine(channel, int(seconds) + 2)
+                self.confine(theirs.fileno())
                 candidate.main(socket.socket(fileno=3))
             finally:
                 os._exit(1)
-        self.children.append(pid)
+        theirs.close()
+        self.children[pid] = ours  # held, as how a program ends must be its own doing
+        return ours
 
-    def apart(self, seconds: float, channel: int, check: int, asking: int) -> None:
-        """The first candidate goes; a second one, and a judge that hears from ``check`` and asks it by ``asking``."""
+    def kill(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
+
+    def end(self) -> list[int]:
+        """Kill every candidate; says how each ended, as `os.waitstatus_to_exitcode` has it."""
         self.kill()
-        self.together(seconds, channel)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.control.close()  # or our end would not be missed by the user's process
-                judge.main(socket.socket(fileno=check), socket.socket(fileno=asking))
-            finally:
-                os._exit(0)
-        self.children.append(pid)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children]
+        for channel in self.children.values():
+            channel.close()
+        self.children.clear()
+        return codes
 
-    def confine(self, channel: int, seconds: int) -> None:
+    def confine(self, channel: int) -> None:
         """Everything a candidate may not do, given up here, before its program is even known."""
         os.setsid()  # or a signal to its process group would reach the helper
-        first = 4
-        limits = dict(kernel.LIMITS)
-        if self.level == "kernel":
+        limits, kept = dict(kernel.LIMITS), 4
+        if self.alone:
             kernel.map_user(self.proc, kernel.NOBODY, kernel.NOBODY)
             kernel.mount("tmp", self.folder, "tmpfs", kernel.NOSUID | kernel.NODEV, "size=16m,nr_inodes=2k,mode=0700")
             os.chdir(self.folder)
@@ -128,36 +149,14 @@ class Helper:
         else:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
             kernel.landlock(self.readable)
-            first += len(self.readable)
+            kept += len(self.readable)
             del limits["NPROC"]  # the user's other processes count too, and no number would be right
         os.dup2(channel, 3)
         for fd in (0, 1, 2):
             os.dup2(self.null, fd)
-        os.closerange(first, 1 << 20)
-        kernel.limit(**limits, CPU=seconds)
-        kernel.seccomp("check" if self.level == "kernel" else "process")
-
-    def kill(self) -> None:
-        for pid in self.children:
-            os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
-
-    def end(self, seconds: float = 0.0) -> None:
-        """Kill what was forked and all that it started; answers with exit codes, as `os.waitstatus_to_exitcode` has
-        them, and what was refused."""
-        self.kill()
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children]
-        self.children.clear()
-        while self.level == "process" and (orphans := _children()):  # they are ours: we are their subreaper
-            for orphan in orphans:
-                os.kill(orphan, signal.SIGKILL)
-                os.waitpid(orphan, 0)
-        refused, self.refused = self.refused, ""
-        self.control.send(json.dumps([codes, refused]).encode())
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as f:
-        return list(map(int, f.read().split()))
+        os.closerange(kept, 1 << 20)
+        kernel.limit(**limits)
+        kernel.seccomp("check" if self.alone else "process")
 
 
 def rehearse() -> None:
@@ -165,16 +164,17 @@ def rehearse() -> None:
     (2 ms a check)."""
     program, tests = "def f(x, y=1):\n    return [x, y]\n", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)})"]
     ours, theirs = socket.socketpair()
+    sides = candidate.Candidate(theirs, {}), judge.Judge(ours, [])
 
     def serve() -> None:
         with contextlib.suppress(EOFError), theirs:
-            candidate.Candidate(theirs, {}).serve("load", "", "")
+            sides[0].serve("load", "", "")
 
     _thread.start_new_thread(serve, ())
-    candidate.codec.receive(ours)
+    codec.receive(ours)
     for _ in range(20):
-        candidate.Candidate(theirs, {}).together(program, "", tests)
-        judge.run(judge.Judge(ours, []), program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
+        sides[0].together(program, "", tests)
+        judge.run(sides[1], program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
     ours.shutdown(socket.SHUT_WR)
     ours.recv(1)  # until the thread is done
 
@@ -198,16 +198,17 @@ def main() -> None:
         helper = Helper(control, level)
         rehearse()
     except Exception as e:
-        control.send(json.dumps(["refused", said(e), getattr(e, "errno", 0)]).encode())
+        codec.send(control, ["refused", said(e), getattr(e, "errno", 0)])
         return
     os.dup2(helper.null, 2)
     sys.modules["gc"].freeze()
-    control.send(json.dumps(["ready", helper.memory]).encode())
-    with contextlib.suppress(EOFError, ConnectionError):  # the user's process has gone
-        try:
-            helper.serve()
-        finally:
-            helper.end()
+    codec.send(control, ["ready", helper.memory])
+    try:
+        helper.serve()
+    except (EOFError, ConnectionError):
+        pass  # the user's process has gone
+    except OSError as e:  # no more processes, memory or namespaces
+        codec.send(control, ["error", "sandbox", f"no process could be started: {said(e)}"])
 
 
 main()
