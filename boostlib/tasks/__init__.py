@@ -51,9 +51,7 @@ class Task:
         """Whether the response is right: the q(x, y) of the paper, before any noise."""
         return self.grade([(problem, response)])[0] == "pass"
 
-    def grade(
-        self, pairs: Sequence[tuple[Problem, str]], progress: Callable | None = None, workers: int = 1
-    ) -> list[str]:
+    def grade(self, pairs: Sequence[tuple], progress: Callable | None = None, workers: int = 1) -> list[str]:
         """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is
         called with increments; ``workers`` matters only to tasks that execute programs."""
         verdicts = []

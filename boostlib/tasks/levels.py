@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, islice
-from typing import TypeVar
 
-Item = TypeVar("Item")
 Levels = Sequence[int] | Mapping[int, float]
 
 
@@ -32,12 +30,10 @@ def weights_of(levels: Levels, known: range, task: str, unit: str) -> dict[int, 
     return {level: weight for level, weight in sorted(weights.items()) if weight > 0}
 
 
-def by_share(
-    weights: Mapping[int, float], draws: Callable[[int, int], Iterable[Item]], prompt: Callable[[Item], str], split: range
-) -> Iterator[Item]:  # fmt: skip
-    """Items with different prompts of a split, without end. The level furthest behind its share comes next, so every
-    prefix holds the shares as nearly as whole numbers can. ``draws`` (level, number made of it) are the candidates for
-    one more; a level with none that fits drops out."""
+def by_share(weights: Mapping[int, float], draws: Callable, prompt: Callable, split: range) -> Iterator:
+    """Items with different prompts (``prompt`` of an item) of a split, without end. The level furthest behind its share
+    comes next, so every prefix holds the shares as nearly as whole numbers can. ``draws`` (level, number made of it)
+    gives the candidates for one more; a level with none that fits drops out."""
     weights, made, seen = dict(weights), dict.fromkeys(weights, 0), set()
     while weights:
         total, after = sum(weights.values()), sum(made[level] for level in weights) + 1
