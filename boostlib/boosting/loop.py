@@ -1,15 +1,19 @@
 """The boosting loop: Algorithm 2 of the paper, for any task, learner, filter, labeler and policy.
 
 The arms of the comparison are settings of this one loop. Each step of a round leaves one table, a row a response; what is
-there is not computed again. Not covered: where the tables lie (record), many loops (many), statistics (analysis).
+there is not computed again. Not covered: how a file is written (runs), many loops (many), statistics (analysis).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,19 +21,31 @@ import pandas as pd
 from boostlib import runs
 from boostlib.allocation import Statistics, allocate
 from boostlib.boosting import labelers
-from boostlib.boosting.record import Record, paired, tabled
 from boostlib.boosting.settings import Settings
-from boostlib.learners import Example, Learner, Sampling
+from boostlib.learners import Example, Learner, Response, Sampling
 from boostlib.progress import bar
-from boostlib.tasks import Task
+from boostlib.tasks import Problem, Task
 
 SAMPLES, LABELS, FILTER, LABEL_FILTER, ALLOCATION, TRAINING = range(6)  # streams of randomness within (seed, round)
 
 
-@dataclass(kw_only=True)
-class Loop(Record):
-    """One arm and one seed."""
+TABLES = {  # <name>.jsonl of a round: its columns; ids: the tokens as sampled, null where there are none
+    "test": ["id", "response", "tokens", "finished", "status"],
+    "samples": ["id", "sample", "response", "tokens", "finished", "ids"],  # k rows a prompt
+    "verdicts": ["id", "sample", "status", "accepted"],  # a row for each of samples
+    "labels": ["id", "sample", "response", "status", "accepted", "ids"],
+    "examples": ["id", "source", "weight", "response", "ids"],  # source: S+ or D
+}
 
+
+@dataclass
+class Loop:
+    """One arm and one seed. ``folder`` is its own, ``base`` is shared by all arms that sample f_0 alike."""
+
+    folder: Path
+    base: Path
+    seed: int
+    rounds: int
     task: Task
     test: Task
     learner: Learner
@@ -38,6 +54,8 @@ class Loop(Record):
     keep_models: bool = False
     show: bool = True
     _placed: int | None = None  # the round whose weights the learner has
+
+    SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
 
     def run(self) -> list[dict]:
         """One row a round t = 0..rounds: what f_t is worth, and the data that made f_{t+1} of it."""
@@ -230,6 +248,68 @@ class Loop(Record):
     def bar(self, what: str, total: int, unit: str):
         name = f"{self.arm} seed {self.seed} {what}"
         return bar(desc=name, total=total, unit=unit, leave=False, disable=not self.show)
+
+    # --- what is on disk ----------------------------------------------------------------------------------------------
+
+    def at(self, t: int) -> Path:
+        return self.folder / f"round-{t}"
+
+    def mark(self, t: int) -> Path:
+        """The file that ends round t."""
+        return self.at(t) / ("final.json" if t == self.rounds else "round.json")
+
+    def path(self, t: int, name: str) -> Path:
+        return table_path(self.folder, self.base, self.seed, t, name)
+
+    def finished(self) -> int:
+        """How many of its rounds are on disk."""
+        return sum(self.mark(t).exists() for t in range(self.rounds + 1))
+
+    def read(self, t: int, name: str) -> pd.DataFrame:
+        table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name], dtype=object)
+        return table.assign(accepted=table["accepted"].astype(bool)) if "accepted" in table else table
+
+    def once(self, t: int, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """A table of round t, made where it is missing; what is used is always what stands on disk."""
+        if not self.path(t, name).exists():
+            start = time.perf_counter()
+            rows = make()[TABLES[name]].itertuples(index=False, name=None)
+            runs.write_rows(self.path(t, name), (dict(zip(TABLES[name], row, strict=True)) for row in rows))
+            self.clock(t, name, start)
+        return self.read(t, name)
+
+    def clock(self, t: int, what: str, start: float) -> None:
+        """Wall time of a step: a note beside the artefacts, no part of them; a full disk stops at the next artefact."""
+        took = {"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "times.jsonl", "a") as file:
+                file.write(json.dumps(took) + "\n")
+
+    def seconds(self, t: int) -> float:
+        """What the steps of round t took, over all processes that worked on it; a torn or damaged note is skipped."""
+        notes, line = self.folder / "times.jsonl", rf'^{{"round": {t}, "what": "\w+", "seconds": (-?\d+\.\d+)}}$'
+        text = notes.read_text(errors="replace") if notes.exists() else ""
+        return sum(map(float, re.findall(line, text, re.MULTILINE)), 0.0)
+
+
+def table_path(folder: Path, base: Path, seed: int, t: int, name: str) -> Path:
+    """Where a table of round t lies: what f_0 answers is shared by all arms, and its test answers by all seeds."""
+    shared = {"test": base, "samples": base / f"seed-{seed}"} if t == 0 else {}
+    return shared.get(name, folder / f"round-{t}") / f"{name}.jsonl"
+
+
+def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> pd.DataFrame:
+    """A row a response, in the order of the problems."""
+    numbered = ((p.id, j, r) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some))
+    rows = [(i, j, r.text, r.tokens, r.finished, r.ids) for i, j, r in numbered]
+    return pd.DataFrame(rows, columns=TABLES["samples"], dtype=object)
+
+
+def paired(task: Task, answers: pd.DataFrame) -> list[tuple[Problem, str]]:
+    """(problem, response) of every row, as tasks grade them."""
+    problems = {p.id: p for p in task.problems}
+    return [(problems[i], response) for i, response in zip(answers["id"], answers["response"], strict=True)]
 
 
 def sums(**columns: Sequence) -> dict[str, int]:

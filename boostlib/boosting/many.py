@@ -20,8 +20,7 @@ import pandas as pd
 
 from boostlib import runs
 from boostlib.boosting.labelers import corrupted_reference
-from boostlib.boosting.loop import Loop
-from boostlib.boosting.record import TABLES, Record
+from boostlib.boosting.loop import TABLES, Loop, table_path
 from boostlib.boosting.settings import Settings, arms_of, is_number, need, settings_of
 from boostlib.learners import PLACE, Learner
 from boostlib.progress import bar
@@ -92,7 +91,7 @@ def read(table: pd.DataFrame, name: str) -> pd.DataFrame:
     left out. Raises ValueError where all are."""
     parts = []
     for row in table.itertuples():
-        path = Record(Path(row.folder), Path(row.base), row.seed, row.round).path(row.round, name)
+        path = table_path(Path(row.folder), Path(row.base), row.seed, row.round, name)
         if path.exists():
             part = pd.DataFrame(runs.read_rows(path), columns=TABLES[name])
             parts.append(part.assign(arm=row.arm, seed=row.seed, round=row.round))

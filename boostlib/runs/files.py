@@ -53,9 +53,9 @@ def _whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if hidden.is_dir():
-            shutil.rmtree(hidden, ignore_errors=True)
-        hidden.unlink(missing_ok=True)
+        shutil.rmtree(hidden, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            hidden.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -78,8 +78,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Fill the yielded folder, which takes the place of an older one only when the block ends well. Raises OSError with the
-    path."""
+    """Fill the yielded folder; when the block ends well it takes the place of an older one. Raises OSError with the path."""
     with _whole(Path(path)) as hidden:
         hidden.mkdir()
         yield hidden
@@ -102,17 +101,16 @@ def read_json(path: str | Path, sealed: bool = False) -> Any:
     try:
         value = json.loads(Path(path).read_bytes())
         seal = value.pop(SEAL, None) if isinstance(value, dict) else None
-        if seal != (digest(value) if seal or sealed else None):
-            raise ValueError("its seal does not fit")
-        return value
+        if seal == (digest(value) if seal or sealed else None):
+            return value
+        raise ValueError("its seal does not fit")
     except (ValueError, RecursionError) as error:
         raise _damaged(path) from error
 
 
 def write_rows(path: str | Path, rows: Iterable[dict]) -> None:
     """JSON lines, closed by a line that holds their number and SHA-256, so that a cut or edited file is noticed."""
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-    body = "".join(f"{encode(row)}\n" for row in rows)
+    body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     seal = {"rows": body.count("\n"), SEAL: hashlib.sha256(body.encode()).hexdigest()}
     write_text(path, body + json.dumps(seal) + "\n")
 
