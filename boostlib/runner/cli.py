@@ -103,8 +103,10 @@ def sweep(file: str, workers: int | None, shard: str | None, as_json: bool, **op
 
     \b
     FILE:
-      {notebook: 02, profile: smoke, parameters: {rounds: 3}, workers: 2}
+      notebook: 02
+      parameters: {rounds: 3}
       grid: {beta: [0.1, 0.3, 0.5], seeds: [[0], [1]]}     # every combination; `list:` gives sets one by one
+      workers: 2
     """
     from boostlib.runner import sweep as sweeps
     from boostlib.runner.execute import exit_code, told

@@ -13,25 +13,22 @@ from pathlib import Path
 HUB = ("huggingface.co", 443)
 
 
-class Broken(Exception):  # what was found, and what to do about it: nothing runs without it
-    pass
+class Broken(Exception):
+    """What was found, and what to do about it: nothing runs without it."""
 
 
 def examine(root: Path) -> list[dict[str, str]]:
     """what, state, found, advice of every check. State: ok, gap (optional, or the check failed), broken (nothing runs)."""
     rows = []
     for name, check in CHECKS.items():
+        broken = False
         try:
             found, advice = check(root)
-            state = "gap" if advice else "ok"
         except Broken as error:
-            state, (found, advice) = "broken", error.args
+            broken, (found, advice) = True, error.args
         except Exception as error:
-            state, found, advice = (
-                "gap",
-                f"could not be examined: {type(error).__name__}: {error}",
-                "look at it by hand",
-            )
+            found, advice = f"could not be examined: {type(error).__name__}: {error}", "look at it by hand"
+        state = "broken" if broken else "gap" if advice else "ok"
         rows.append({"what": name, "state": state, "found": found, "advice": advice})
     return rows
 
