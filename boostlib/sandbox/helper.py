@@ -85,6 +85,7 @@ class Helper:
                 codec.send(self.control, ["timeout", "timeout", "", 0, 0.0, False])
             elif code:  # by what the program had it take in
                 codec.send(self.control, ["fail", "exception", "its answer ended the judge", 0, 0.0, False])
+            codec.send(self.control, "ended")
 
     def attend(self, judge: socket.socket) -> None:
         """Do what a judge asks for, until it has gone: a new candidate, whose channel it gets, or an end to all."""

@@ -189,16 +189,13 @@ def leave_host(proc: int, root: bool) -> str:
 def _memory_group() -> str:
     """A new control group below ours with room for TOTAL bytes: its folder, or "" where none is granted."""
     files = {"memory": ("/memory", "memory.limit_in_bytes"), "": ("", "memory.max")}  # version 1, version 2
-    for line in open("/proc/self/cgroup").read().splitlines():
-        _, which, path = line.split(":", 2)
-        place, limit = files.get(which, ("", ""))
+    groups = [line.split(":", 2)[1:] for line in open("/proc/self/cgroup").read().splitlines()]
+    for (place, limit), path in ((files[which], path) for which, path in groups if which in files):
         group = f"/sys/fs/cgroup{place}{path.rstrip('/')}/boostlib-{os.getpid()}"
         try:
-            if limit:
+            if not os.path.isdir(group):  # of a helper that was killed
                 os.mkdir(group)
-                _write(f"{group}/{limit}", str(TOTAL))
-                return group
-        except FileExistsError:  # of a helper that was killed
+            _write(f"{group}/{limit}", str(TOTAL))
             return group
         except OSError:
             if os.path.isdir(group):
@@ -265,13 +262,11 @@ def seccomp(name: str) -> None:
 
 
 def landlock(readable: list[int]) -> None:
-    """Where there is no mount namespace: reads only below ``readable`` (open directories), no writes, no TCP, no
-    signals out (docs.kernel.org, Landlock)."""
+    """Where there is no mount namespace: reads only below ``readable`` (open directories), writes only to /dev/null
+    (docs.kernel.org, Landlock)."""
     abi = _call("landlock", "syscall", 444, None, 0, 1)
     files = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
-    attributes = struct.pack("QQQ", files, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
-    attributes = attributes[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
-    rules = _call("landlock", "syscall", 444, attributes, ctypes.c_size_t(len(attributes)), 0)
+    rules = _call("landlock", "syscall", 444, struct.pack("Q", files), ctypes.c_size_t(8), 0)
     null = os.open("/dev/null", os.O_PATH)
     for fd, rights in [(fd, 0b1101) for fd in readable] + [(null, files & 0x4006)]:
         _call("landlock", "syscall", 445, rules, 1, struct.pack("=Qi", rights, fd), 0)

@@ -6,6 +6,7 @@ Not covered: what happens inside (helper), which level may be used (the package'
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import subprocess
@@ -31,17 +32,15 @@ class Helper:
     """One helper process; one check at a time. ``memory``: what bounds it at its level, in words."""
 
     def __init__(self, level: str):
-        self.level = level
         self.control, theirs = socket.socketpair()
         path = Path(__file__).with_name("helper.py")
         # As -I, but for the hash seed (the order of a set must be the same in every run), and one arena (else the
         # stacks of 7 threads use up the address space).
         command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
-        environment = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": "/"}
-        fds = [theirs.fileno()]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        own = {"env": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}, "cwd": "/", "start_new_session": True}
         with theirs:
-            self.process = subprocess.Popen(command, env=environment, pass_fds=fds, start_new_session=True, **pipes)
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], **pipes, **own)
         with self.process.stderr as errors:
             try:
                 state, *said = codec.receive(self.control, deadline=time.monotonic() + SPARE)
@@ -55,28 +54,29 @@ class Helper:
             raise Refused(*said)
         (self.memory,) = said
 
-    def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> list:
-        """[status, reason, detail, tests passed, seconds, verified] of one check. Raises Lost."""
+    def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
+        """(status, reason, detail, tests passed, seconds, verified) of one check. Raises Lost."""
         try:
             codec.send(self.control, [program, setup, tests, asked, seconds], time.monotonic() + SPARE)
             verdict = codec.receive(self.control, deadline=time.monotonic() + 4 * seconds + SPARE)
+            if verdict[0] != "error":
+                codec.receive(self.control, deadline=time.monotonic() + SPARE)  # no process of the check is left
         except (OSError, EOFError, codec.NotData) as e:
             raise Lost(f"the helper is gone ({type(e).__name__})") from e
         if verdict[0] == "error":
             raise Lost(verdict[2])
-        return verdict
+        return tuple(verdict)
 
     def close(self) -> None:
         self.control.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 class Pool:
-    """Idle helpers. A forked copy of the user's process starts its own."""
+    """Idle helpers, of the one level a process has. A forked copy of the user's process starts its own."""
 
     def __init__(self) -> None:
         self.lock, self.idle, self.owner = threading.Lock(), [], os.getpid()
@@ -85,8 +85,8 @@ class Pool:
         with self.lock:
             if self.owner != os.getpid():
                 self.idle, self.owner = [], os.getpid()
-            for helper in [h for h in self.idle if h.level == level]:
-                self.idle.remove(helper)
+            while self.idle:
+                helper = self.idle.pop()
                 if helper.process.poll() is None:
                     return helper
                 helper.close()
