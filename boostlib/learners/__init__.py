@@ -1,9 +1,6 @@
 """A learner can sample responses and be fine-tuned on weighted examples; it knows nothing of tasks.
 
-Not covered: what a right response is (tasks), which examples to train on (boosting).
-"""
-
-from __future__ import annotations
+Not covered: what a right response is (tasks), which examples to train on (boosting)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,10 +25,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or not self.temperature >= 0 or not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"max_new_tokens ({self.max_new_tokens}) is at least 1, temperature ({self.temperature}) at least 0, "
-                f"top_p ({self.top_p}) in (0, 1]"
-            )
+            given = f"max_new_tokens {self.max_new_tokens}, temperature {self.temperature}, top_p {self.top_p}"
+            raise ValueError(f"{given}: they are at least 1, at least 0, and in (0, 1]")
         if isinstance(self.stop, str) or not all(self.stop):
             raise ValueError(f"stop = {self.stop!r}: give a tuple of strings that are not empty, such as ('\\n\\n',)")
 

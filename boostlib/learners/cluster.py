@@ -1,10 +1,7 @@
 """A learner whose sampling is spread over a Ray cluster by Ray Data; training stays where the run is.
 
 A sample's randomness comes from its key alone (see `Learner.sample`), so any split gives what one machine gives. Ray Data
-deals out the pieces and draws those of a lost node again. Not covered: training on several machines.
-"""
-
-from __future__ import annotations
+deals out the pieces and draws those of a lost node again. Not covered: training on several machines."""
 
 import functools
 import logging
@@ -13,7 +10,7 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,71 +22,62 @@ OPTIONS = ("address", "shards", "cpus", "gpus")
 
 
 class Sharded:
-    """The learner of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each.
+    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each.
     ``address``: the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no
     cluster answers."""
 
-    def __init__(
-        self, make: Callable[[], Learner], shards: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0
-    ) -> None:
+    def __init__(self, make, shards: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0) -> None:
         if shards < 1:
             raise ValueError(f"shards = {shards} is not possible: it must be at least 1")
-        self._ray = connect(address)
-        self._here, self.shards, self.cpus, self.gpus = make(), shards, cpus, gpus
+        self._ray, self._make, self._here = connect(address), make, make()
+        self.shards, self.cpus, self.gpus = shards, cpus, gpus
         self.name, self.save, self.fingerprint = self._here.name, self._here.save, self._here.fingerprint
-        self._make, self._weights = self._ray.put(make), None  # references; None: weights that are not there yet
+        self._there: Any = None  # what `_learner` makes of it, in Ray's store; None: not as the learner is now
 
     def sample(self, prompts, k, *, keys, sampling=Sampling(), progress=None) -> list[list[Response]]:
         """As `Learner.sample`: the same responses in the same order, whatever the number of shards."""
         from ray import data
 
-        if len(keys) != len(prompts):
-            raise ValueError(f"{len(prompts)} prompts need as many keys, not {len(keys)}")
         if not prompts:
             return []
         context = data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False  # the loop shows its own
         context.execution_no_progress_timeout_s = -1  # a piece takes as long as it takes
         context.raise_original_map_exception = True  # what a learner says, not where Ray said it
-        n, drawn = len(prompts), {}
+        if self._there is None:
+            with tempfile.TemporaryDirectory() as folder:
+                self.save(Path(folder) / "model")
+                files = {p.name: p.read_bytes() for p in Path(folder, "model").iterdir() if p.is_file()}
+            self._there = self._ray.put((self._make, files))
         # Ray ends a process that held a GPU: another piece would read the model anew.
-        parts = min(n, self.shards * (1 if self.gpus else PIECES))
+        parts = min(len(prompts), self.shards * (1 if self.gpus else PIECES))
         # Neighbours are dealt to different pieces, so that a task sorted by length does not make one of them slow.
-        jobs = [(i, prompts[i], keys[i]) for start in range(parts) for i in range(start, n, parts)]
-        rows = data.from_items([{"job": pickle.dumps(job)} for job in jobs], override_num_blocks=parts).map_batches(
+        jobs = [pickle.dumps(job) for job in zip(range(len(prompts)), prompts, keys, strict=True)]
+        rows = [{"job": job} for start in range(parts) for job in jobs[start::parts]]
+        made = data.from_items(rows, override_num_blocks=parts).map_batches(
             draw, batch_size=None, compute=data.TaskPoolStrategy(min(self.shards, parts)), num_cpus=self.cpus,
-            num_gpus=self.gpus, fn_args=([self._make], [self._packed()], k, sampling),
-        ).iter_rows()  # fmt: skip
-        late = threading.Timer(PATIENCE, self._tell)
+            num_gpus=self.gpus, fn_args=([self._there], k, sampling),
+        )  # fmt: skip
+        late, drawn = threading.Timer(PATIENCE, self._tell), {}
         late.daemon = True
         late.start()
         try:
-            for row in rows:
+            for row in made.iter_rows():
                 late.cancel()
-                i, responses = pickle.loads(row["drawn"])
-                drawn[i] = responses
+                i, drawn[i] = pickle.loads(row["drawn"])
                 if progress:
-                    progress(len(responses), sum(r.tokens for r in responses))
+                    progress(k, sum(r.tokens for r in drawn[i]))
         finally:
             late.cancel()
-        return [drawn[i] for i in range(n)]
+        return [drawn[i] for i in range(len(prompts))]
 
     def fine_tune(self, examples: Sequence[Example], **options: Any) -> dict[str, float]:
-        self._weights = None
+        self._there = None
         return self._here.fine_tune(examples, **options)
 
     def load(self, folder: Path | None) -> None:
-        self._weights = None
+        self._there = None
         self._here.load(folder)
-
-    def _packed(self) -> Any:
-        """The current weights in Ray's store, put there once after each change."""
-        if self._weights is None:
-            with tempfile.TemporaryDirectory() as folder:
-                self.save(Path(folder) / "model")
-                files = [p for p in Path(folder, "model").iterdir() if p.is_file()]
-                self._weights = self._ray.put({p.name: p.read_bytes() for p in files})
-        return self._weights
 
     def _tell(self) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -132,30 +120,21 @@ def connect(address: str | None) -> Any:
     return ray
 
 
-# --- on a worker, whose process is used again for the next piece ------------------------------------------------------
-
-
-def draw(batch: dict, make: list, weights: list, k: int, sampling: Sampling) -> dict:
-    """One piece. ``make`` and ``weights`` come as references in lists: they are fetched only where they changed."""
+def draw(batch: dict, there: list, k: int, sampling: Sampling) -> dict:
+    """One piece, on a worker. The learner comes as a reference in a list: it is fetched only where it changed."""
     at, prompts, keys = zip(*map(pickle.loads, batch["job"]), strict=True)
-    drawn = _placed(make[0], weights[0]).sample(prompts, k, keys=keys, sampling=sampling)
+    drawn = _learner(there[0]).sample(prompts, k, keys=keys, sampling=sampling)
     return {"drawn": [pickle.dumps(pair) for pair in zip(at, drawn, strict=True)]}
 
 
-@functools.lru_cache(maxsize=1)
-def _made(make: Any) -> Learner:
+@functools.lru_cache(maxsize=1)  # a worker's process is used again for the next piece
+def _learner(there: Any) -> Learner:
     import ray
 
-    return ray.get(make)()
-
-
-@functools.lru_cache(maxsize=1)
-def _placed(make: Any, weights: Any) -> Learner:
-    import ray
-
-    learner = _made(make)
+    make, files = ray.get(there)
+    learner = make()
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in ray.get(weights).items():
+        for name, content in files.items():
             Path(folder, name).write_bytes(content)
         learner.load(Path(folder))
     return learner

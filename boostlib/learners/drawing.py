@@ -1,9 +1,6 @@
 """From a model's last hidden states to tokens: logits, keyed random numbers, a draw; `generate` where no engine fits.
 
-Not covered: how hidden states are computed fast (engine), what the tokens say (tokens).
-"""
-
-from __future__ import annotations
+Not covered: how hidden states are computed fast (engine), what the tokens say (tokens)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

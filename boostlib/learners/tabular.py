@@ -1,11 +1,7 @@
 """The strong learner of the theory: a table of prompts, each with a law over responses, fitted exactly.
 
-Run by `boostlib.boosting` on the task `coins` it lands on the exact curve of `boostlib.theory`.
-
-Not covered: any generalisation from prompt to prompt; prefix, stop strings and token limits play no role.
-"""
-
-from __future__ import annotations
+Run by `boostlib.boosting` on the task `coins` it lands on the exact curve of `boostlib.theory`. Not covered: any
+generalisation from prompt to prompt; prefix, stop strings and token limits play no role."""
 
 import hashlib
 import json
@@ -54,14 +50,12 @@ class TabularLearner:
         drawn = []
         for prompt, key in zip(prompts, keys, strict=True):
             law = self.law(prompt)
+            possible = sorted(r for r in law if law[r] > 0)
             if sampling.temperature == 0:
-                texts = [min(law, key=lambda r: (-law[r], r))] * k
-            else:
-                possible = sorted(r for r in law if law[r] > 0)
-                ends = np.cumsum([law[r] ** (1 / sampling.temperature) for r in possible])
-                places = [bisect_right(ends, u * ends[-1]) for u in _uniforms(key, k)]
-                texts = [possible[min(place, len(possible) - 1)] for place in places]
-            drawn.append([Response(text, 1) for text in texts])
+                possible = [min(law, key=lambda r: (-law[r], r))]
+            ends = np.cumsum([law[r] ** (1 / (sampling.temperature or 1)) for r in possible])
+            places = [bisect_right(ends, u * ends[-1]) for u in _uniforms(key, k)]
+            drawn.append([Response(possible[min(place, len(possible) - 1)], 1) for place in places])
             if progress:
                 progress(k, k)
         return drawn

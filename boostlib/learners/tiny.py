@@ -1,9 +1,6 @@
 """A tiny Llama with a character tokenizer, made in code: a language model that two cores train in minutes.
 
-Not covered: text outside its alphabet (a ValueError names the character), pretraining data (a task supplies pairs).
-"""
-
-from __future__ import annotations
+Not covered: text outside its alphabet (a ValueError names the character), pretraining data (a task supplies pairs)."""
 
 import string
 

@@ -2,10 +2,7 @@
 
 What its tokenizer does by itself decides. A text starts with the start token if ``tokenizer("")`` has one, and with one
 only. A text behind another (a response behind its prompt) has the tokens that it has there; a sampled response keeps the
-tokens it was sampled as. See docs/models.md. Not covered: which tokens are drawn (engine), or how trained (training).
-"""
-
-from __future__ import annotations
+tokens it was sampled as. See docs/models.md. Not covered: which tokens are drawn (engine), or how trained (training)."""
 
 import functools
 import math
@@ -14,7 +11,6 @@ from collections.abc import Callable, Sequence
 from boostlib.learners import Example, Response, tiny
 from boostlib.learners.drawing import Sample
 
-TAIL = 64  # characters of the text before that are looked at
 MARK = "boostlib"
 
 
@@ -43,16 +39,14 @@ class Tokens:
         """Token ids of texts, without a start token. Raises ValueError for characters that a tiny model does not know."""
         unknown = set("".join(texts)) - self.alphabet if self.alphabet else ()
         if unknown:
-            raise ValueError(
-                f"the tiny model's alphabet lacks {sorted(unknown)}: choose another, such as alphabet='ascii'"
-            )
+            raise ValueError(f"the tiny model's alphabet lacks {sorted(unknown)}: choose another (alphabet='ascii')")
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
     def behind(self, before: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text as it stands behind the one before it; where a token would straddle the seam, as it stands
         at the beginning of a line (a tokenizer may put a space before what it takes for a beginning)."""
         found: dict[int, list[int]] = {}
-        for anchor in (lambda i: before[i][-TAIL:], lambda _: "\n", lambda _: ""):
+        for anchor in (lambda i: before[i][-64:], lambda _: "\n", lambda _: ""):  # 64 characters tell a seam
             left = [i for i in range(len(texts)) if i not in found]
             anchors = [anchor(i) if before[i] else "" for i in left]
             alone, both = self.ids(anchors), self.ids([a + texts[i] for a, i in zip(anchors, left, strict=True)])

@@ -2,10 +2,7 @@
 
 Three things make a step cheap: batches of about equal length, the vocabulary head at response tokens only, and no
 attention mask (padding stands at the end, where causal attention can't see it). Under `accelerate launch` or torchrun the
-processes share out every batch. Not covered: sharded weights (FSDP), schedules beyond SCHEDULES.
-"""
-
-from __future__ import annotations
+processes share out every batch. Not covered: sharded weights (FSDP), schedules beyond SCHEDULES."""
 
 import math
 import time

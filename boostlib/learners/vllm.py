@@ -3,10 +3,7 @@
 The child lives as long as the learner: it sleeps while the model trains (its GPU memory is free then) and takes new weights
 where they changed. Prompts and samples are token ids, so both engines see the same text. Each sample is a request of its
 own, seeded from ``(*key, j)``; as vLLM's sums depend on the batch, results are the same in distribution, not to the bit.
-Not covered: installing vLLM, several machines.
-"""
-
-from __future__ import annotations
+Not covered: installing vLLM, several machines."""
 
 import contextlib
 import json
