@@ -194,7 +194,10 @@ def test_checker_errors_are_never_trained_on_and_many_stop_the_round(chains, tab
         ({"stepz": 3}, "'stepz' is no setting of the loop; there are k, alpha"),
         ({"seeds": []}, "at least one seed"),
         ({"weak_data": "B"}, "weak_data = 'B'"),
-        ({"seeds": [1.5]}, r"seeds = \[1.5\] is not possible: it must be a list of at least one seed, each a whole number"),
+        (
+            {"seeds": [1.5]},
+            r"seeds = \[1.5\] is not possible: it must be a list of at least one seed, each a whole number",
+        ),
         ({"seeds": [True]}, r"seeds = \[True\]"),
         ({"seeds": ["0"]}, r"seeds = \['0'\]"),
         ({"seeds": "[0, 1]"}, r"seeds = '\[0, 1\]'"),
