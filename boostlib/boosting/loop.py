@@ -246,8 +246,8 @@ class Loop:
         return graded.assign(accepted=accepted & (graded["status"] != "error"))
 
     def bar(self, what: str, total: int, unit: str):
-        name = f"{self.arm} seed {self.seed} {what}"
-        return bar(desc=name, total=total, unit=unit, leave=False, disable=not self.show)
+        how = {"total": total, "unit": unit, "leave": False, "disable": not self.show}
+        return bar(desc=f"{self.arm} seed {self.seed} {what}", **how)
 
     # --- what is on disk ----------------------------------------------------------------------------------------------
 

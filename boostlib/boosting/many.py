@@ -47,7 +47,6 @@ def boost(
     `learners.load.load_learner` takes (a name, a hub id, a folder), read by each worker itself with ``learner_options``.
     ``settings`` are those of `Settings`, common to all arms. Arms, seeds and rounds say how far to go, not what is
     computed: a finished part is reused from ``folder`` (default: runs/ of the project) whenever everything else is equal.
-
     The table has the COLUMNS: train_accuracy is accuracy@1 over the k samples, accepted \\|S+\\|, failed \\|P-\\|,
     labels_kept \\|D\\|, errors the checks that failed in the checker; folder and base are where its artefacts lie (`read`).
     Raises ValueError for a value that cannot be, before anything is computed.
@@ -130,13 +129,10 @@ def _ready(learner: Learner | str | Path, options: Mapping[str, Any]) -> Learner
     if not isinstance(learner, str | Path):
         learner.load(None)  # an earlier call has trained it in place
         return learner
-    if options.get("ray"):
-        from boostlib.learners.cluster import on_ray
+    from boostlib.learners import cluster, load
 
-        return on_ray(str(learner), **options)
-    from boostlib.learners.load import load_learner
-
-    return load_learner(str(learner), **{name: value for name, value in options.items() if name != "ray"})
+    make = cluster.on_ray if options.get("ray") else load.load_learner
+    return make(str(learner), **{name: value for name, value in options.items() if name != "ray" or value})
 
 
 def _execute(loops: list[Loop], workers: int, learner: Learner | str, options: Mapping[str, Any], show: bool) -> list:
@@ -183,9 +179,9 @@ def _on_workers(loops: list[Loop], workers: int, learner: Learner | str, options
     pool = ProcessPoolExecutor(workers, env=environment | {"TOKENIZERS_PARALLELISM": "false"}, timeout=None, **begin)
     loops = [replace(one, learner=None) for one in loops]  # a worker has its own
     shared = {one.path(0, name): (one, step) for one in loops for name, step in Loop.SHARED.items()}
-    todo = {"total": sum(one.rounds + 1 for one in loops), "unit": "round"}
+    rounds = sum(one.rounds + 1 for one in loops)
     try:
-        with bar(desc="boosting", disable=not show, **todo) as progress:
+        with bar(desc="boosting", total=rounds, unit="round", disable=not show) as progress:
 
             def finish(futures: list[Future]) -> list:
                 pending = futures

@@ -22,12 +22,9 @@ def environment() -> dict:
     for package in PACKAGES:
         with contextlib.suppress(Exception):  # missing or broken
             versions[package] = metadata.version(package)
-    return {
-        "versions": versions,
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system()},
-        "commit": git_commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system()}
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"versions": versions, "machine": machine, "commit": git_commit(), "started": started}
 
 
 def git_commit() -> str | None:
