@@ -21,11 +21,7 @@ SPARE = 60.0  # seconds beyond its time after which a silent helper counts as lo
 
 
 class Lost(Exception):
-    """The helper died or fell silent during a check, or could not start a process."""
-
-
-class Refused(Exception):
-    """The machine refused a level: ``args`` are the step with its reason, and errno."""
+    """A helper could not be started, died or fell silent, or could not start a process: why, and errno if known."""
 
 
 class Helper:
@@ -51,7 +47,7 @@ class Helper:
                 state, *said = "refused", "start Python: no answer in 60 seconds", 0
         if state != "ready":
             self.close()
-            raise Refused(*said)
+            raise Lost(*said)
         (self.memory,) = said
 
     def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
