@@ -32,7 +32,7 @@ class Helper:
         path = Path(__file__).with_name("helper.py")
         # As -I, but for the hash seed (the order of a set must be the same in every run), and one arena (else the
         # stacks of 7 threads use up the address space).
-        command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
+        command = [sys.executable, "-S", "-s", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         own = {"env": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}, "cwd": "/", "start_new_session": True}
         with theirs:
