@@ -85,7 +85,7 @@ class Judge:
         if self.decided is not None:  # and hidden by a bare except
             raise self.decided
         self.calls += 1
-        if self.calls % 1000 == 0:  # a call that crosses takes longer than one that does not (pool has the last word)
+        if self.calls in range(1000, 21_000, 1000):  # a call that crosses takes longer than one that does not
             signal.setitimer(signal.ITIMER_REAL, signal.getitimer(signal.ITIMER_REAL)[0] + 1)
         limit = sys.getrecursionlimit()
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from boostlib.sandbox import codec
 
-SPARE = 60.0  # seconds beyond its time after which a silent helper counts as lost
+SPARE = 90.0  # seconds beyond its time after which a silent helper counts as lost
 
 
 class Lost(Exception):
@@ -44,7 +44,7 @@ class Helper:
                 last = errors.read().decode(errors="replace").strip().split("\n")[-1]
                 state, *said = "refused", f"start Python: {last or 'it ended at once'}", 0
             except OSError:
-                state, *said = "refused", "start Python: no answer in 60 seconds", 0
+                state, *said = "refused", "start Python: no answer in 90 seconds", 0
         if state != "ready":
             self.close()
             raise Lost(*said)
