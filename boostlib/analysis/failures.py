@@ -56,7 +56,8 @@ def shares(explained: pd.DataFrame, by: Sequence[str] = ("arm", "round")) -> pd.
     """
     import pandas as pd
 
-    found = [r for r in (*REASONS, "unverified", "unsteady", "sandbox") if r in REASONS or (explained.reason == r).any()]
+    others = [r for r in ("unverified", "unsteady", "sandbox") if (explained.reason == r).any()]
+    found = [*REASONS, *others]
     rows = []
     for key, group in explained.groupby(list(by), sort=False):
         size = group.groupby("id").size()
