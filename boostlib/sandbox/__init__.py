@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from boostlib.sandbox import reading
-from boostlib.sandbox.pool import POOL, Helper, Lost, Refused
+from boostlib.sandbox.pool import POOL, Helper, Lost
 
 LEVELS = ("kernel", "process")
 LONGEST = 86_400.0  # seconds
@@ -109,14 +109,12 @@ def _run(granted: str, request: tuple) -> Verdict:
     try:
         helper = POOL.borrow(granted)
         status, reason, detail, *rest = helper.check(*request)
-    except Refused as e:
-        return Verdict("error", "sandbox", f"no helper could be started: {e.args[0]}")
     except BaseException as e:  # lost, or interrupted: its channel may hold half an answer
         if helper:
             helper.close()
         if not isinstance(e, Lost):
             raise
-        return Verdict("error", "sandbox", str(e))
+        return Verdict("error", "sandbox", e.args[0])
     POOL.give_back(helper)
     return Verdict(status, reason, "".join(c if c.isprintable() else " " for c in detail[:300]), *rest)
 
@@ -151,8 +149,8 @@ def _probe() -> tuple[Level, str]:
             status, _, detail, *_, verified = helper.check(*_request("def f(): return [1]", tests))
             if not verified:
                 raise Lost(f"a probe was answered with {status} {detail}")
-        except (Refused, Lost) as e:
-            why = why or _missing(*e.args, 0)
+        except Lost as e:
+            why = why or _missing(*e.args)
             continue
         POOL.give_back(helper)
         found.memory = helper.memory
@@ -161,7 +159,7 @@ def _probe() -> tuple[Level, str]:
     return Level("none"), why
 
 
-def _missing(refusal: str, code: int, *_: object) -> str:
+def _missing(refusal: str, code: int = 0, *_: object) -> str:
     lacks = f"This machine does not grant the isolation of untrusted programs (refused: {refusal}). "
     space = resource.getrlimit(resource.RLIMIT_AS)[1]
     if code == errno.ENOMEM or "Memory" in refusal or (space != resource.RLIM_INFINITY and space < 1 << 31):

@@ -123,6 +123,11 @@ _NAMED = {k: v for k, v in vars(builtins).items() if isinstance(v, type) or k in
 _NAMES = {value: name for name, value in _NAMED.items()}
 
 
+def _by_text(name: str, text: str) -> object:
+    module, of = name.split(".")
+    return getattr(importlib.import_module(module), of)(text)
+
+
 class Writer:
     """Rows of what `ref` was asked for. ``known``: objects that have the first rows; ``opaque`` writes the row of what
     is not plain data."""
@@ -153,9 +158,8 @@ class Writer:
             return [name, str(value)] if name in _BY_TEXT else self.opaque(value)
         parts = list(kind.parts(value))
         kinds = set(map(type, parts))
-        if kinds <= _ATOMS or (kinds == {int} and -_SMALL < min(parts) and max(parts) < _SMALL):
-            return [kind.name, *parts]
-        return [kind.name, *map(self.ref, parts)]
+        plain = kinds <= _ATOMS or (kinds == {int} and -_SMALL < min(parts) and max(parts) < _SMALL)
+        return [kind.name, *(parts if plain else map(self.ref, parts))]
 
 
 def read(rows: list, refs: list, opaque: Callable[[str, list], object], own: Sequence = ()) -> list:
@@ -194,11 +198,6 @@ def read(rows: list, refs: list, opaque: Callable[[str, list], object], own: Seq
         return list(map(get, refs))
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError) as e:
         raise NotData(f"malformed ({type(e).__name__})") from None
-
-
-def _by_text(name: str, text: str) -> object:
-    module, of = name.split(".")
-    return getattr(importlib.import_module(module), of)(text)
 
 
 def send(sock: socket.socket, message: object, deadline: float | None = None) -> None:

@@ -22,21 +22,16 @@ import sysconfig
 import time
 import traceback
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import candidate  # noqa: E402
-import codec  # noqa: E402
-import judge  # noqa: E402
-import kernel  # noqa: E402
-
-sys.path.pop(0)
+import candidate
+import codec
+import judge
+import kernel
 
 # Imported once, so that programs find them warm and need no shared library that the jail lacks. Not threading, nor what
 # imports it: what it does after each fork takes 0.3 ms, three times a check.
-WARM = (
-    "abc array bisect _bz2 calendar cmath collections.abc contextlib copy ctypes datetime decimal enum fractions functools "
-    "gc hashlib heapq io itertools json _lzma math numbers operator random re statistics string struct textwrap time "
-    "traceback typing unicodedata zlib"
-)
+WARM = """abc array bisect _bz2 calendar cmath collections.abc contextlib copy ctypes datetime decimal enum fractions functools
+gc hashlib heapq io itertools json _lzma math numbers operator random re statistics string struct textwrap time traceback
+typing unicodedata zlib"""
 ZONES = "/usr/share/zoneinfo"
 
 
@@ -81,10 +76,9 @@ class Helper:
                 self.attend(ours)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self.end()
-            if code == -signal.SIGALRM:
-                codec.send(self.control, ["timeout", "timeout", "", 0, 0.0, False])
-            elif code:  # by what the program had it take in
-                codec.send(self.control, ["fail", "exception", "its answer ended the judge", 0, 0.0, False])
+            if code:  # its alarm, or what the program had it take in
+                late, ended = ("timeout", "timeout", ""), ("fail", "exception", "the program's answer ended the judge")
+                codec.send(self.control, [*(late if code == -signal.SIGALRM else ended), 0, 0.0, False])
             codec.send(self.control, "ended")
 
     def attend(self, judge: socket.socket) -> None:
@@ -133,9 +127,7 @@ class Helper:
         """Kill every candidate; says how each ended, as `os.waitstatus_to_exitcode` has it."""
         self.kill()
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children]
-        for channel in self.children.values():
-            channel.close()
-        self.children.clear()
+        self.children.clear()  # which closes their channels
         return codes
 
     def confine(self, channel: int) -> None:
@@ -188,6 +180,7 @@ def said(error: BaseException) -> str:
 
 def main() -> None:
     given, level = int(sys.argv[1]), sys.argv[2]
+    sys.path.pop(0)  # where this file is
     control = socket.socket(fileno=os.dup2(given, 3))  # a candidate has its channel there
     if given != 3:
         os.close(given)

@@ -1,9 +1,8 @@
-"""The judge: it has both verdicts of one check found, in a process of its own that no program ever enters.
+"""The judge: both verdicts of one check, in a process of its own that no program ever enters.
 
-Together, it takes what a candidate says for a claim. Apart, it runs setup and tests itself.
-A name of the program's is a function here; calling it sends plain data to the process that holds the program and
-brings plain data back. What is no plain data stays there: a `Token` stands for it, equal to nothing, good for
-being passed back. A judge is forked for one check, so a test that changes the library changes no other verdict.
+Together, it takes what a candidate says for a claim. Apart, it runs setup and tests itself: a name of the program's is
+a function that sends plain data to the process that holds the program and brings plain data back. What is no plain data
+stays there: a `Token` stands for it, equal to nothing, good for being passed back.
 
 Not covered: which names are the program's (reading).
 """
@@ -35,10 +34,6 @@ class Over(BaseException):
 
 class CandidateError(Exception):
     """What the program raised, where it is an exception of its own."""
-
-
-class Unready(Exception):
-    """A candidate could not be confined."""
 
 
 class Token:
@@ -90,7 +85,7 @@ class Judge:
         if self.decided is not None:  # and hidden by a bare except
             raise self.decided
         self.calls += 1
-        if self.calls % 1000 == 0:  # a call that crosses takes longer than one that does not (pool has the last word)
+        if self.calls in range(1000, 21_000, 1000):  # a call that crosses takes longer than one that does not
             signal.setitimer(signal.ITIMER_REAL, signal.getitimer(signal.ITIMER_REAL)[0] + 1)
         limit = sys.getrecursionlimit()
         try:
@@ -210,8 +205,8 @@ def check(helper: socket.socket, program: str, setup: str, tests: list[str], ask
             status, reason, detail, passed = run(Judge(channel, asked["classes"]), program, setup, tests, asked)
             verified = status == "pass"
             signal.setitimer(signal.ITIMER_REAL, 0)
-    except Unready:
-        return ["error", "sandbox", "a candidate could not be confined", 0, 0.0, False]
+    except Over as e:
+        return [*e.args, 0, 0.0, False]
     helper.send(b"e")
     code = json.loads(helper.recv(4096))[-1]
     if status == "refused":
@@ -233,7 +228,7 @@ def candidate(helper: socket.socket) -> socket.socket:
             return channel
     except (OSError, EOFError, codec.NotData):
         pass
-    raise Unready
+    raise Over("error", "sandbox", "a candidate could not be confined")
 
 
 def together(channel: socket.socket, request: list, deadline: float) -> list:

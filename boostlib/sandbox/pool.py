@@ -17,15 +17,11 @@ from pathlib import Path
 
 from boostlib.sandbox import codec
 
-SPARE = 60.0  # seconds beyond its time after which a silent helper counts as lost
+SPARE = 90.0  # seconds beyond its time after which a silent helper counts as lost
 
 
 class Lost(Exception):
-    """The helper died or fell silent during a check, or could not start a process."""
-
-
-class Refused(Exception):
-    """The machine refused a level: ``args`` are the step with its reason, and errno."""
+    """A helper could not be started, died or fell silent, or could not start a process: why, and errno if known."""
 
 
 class Helper:
@@ -36,7 +32,7 @@ class Helper:
         path = Path(__file__).with_name("helper.py")
         # As -I, but for the hash seed (the order of a set must be the same in every run), and one arena (else the
         # stacks of 7 threads use up the address space).
-        command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
+        command = [sys.executable, "-S", "-s", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         own = {"env": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}, "cwd": "/", "start_new_session": True}
         with theirs:
@@ -48,10 +44,10 @@ class Helper:
                 last = errors.read().decode(errors="replace").strip().split("\n")[-1]
                 state, *said = "refused", f"start Python: {last or 'it ended at once'}", 0
             except OSError:
-                state, *said = "refused", "start Python: no answer in 60 seconds", 0
+                state, *said = "refused", "start Python: no answer in 90 seconds", 0
         if state != "ready":
             self.close()
-            raise Refused(*said)
+            raise Lost(*said)
         (self.memory,) = said
 
     def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
