@@ -22,13 +22,10 @@ OPTIONS = ("address", "shards", "cpus", "gpus")
 
 
 class Sharded:
-    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each.
-    ``address``: the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no
-    cluster answers."""
+    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each. ``address``:
+    the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no cluster answers."""
 
     def __init__(self, make, shards: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0) -> None:
-        if shards < 1:
-            raise ValueError(f"shards = {shards} is not possible: it must be at least 1")
         self._ray, self._make, self._here = connect(address), make, make()
         self.shards, self.cpus, self.gpus = shards, cpus, gpus
         self.name, self.save, self.fingerprint = self._here.name, self._here.save, self._here.fingerprint
@@ -82,11 +79,8 @@ class Sharded:
     def _tell(self) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         fit = sum(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
-        warnings.warn(
-            f"no sample for {PATIENCE:.0f} s: a piece takes {self.cpus:g} CPU and {self.gpus:g} GPU, which {fit} of the "
-            f"cluster's {len(nodes)} nodes have; `ray status` tells what is busy",
-            RuntimeWarning, stacklevel=2,
-        )  # fmt: skip
+        told = f"a piece takes {self.cpus:g} CPU and {self.gpus:g} GPU, which {fit} of the cluster's {len(nodes)} nodes have"
+        warnings.warn(f"no sample for {PATIENCE:.0f} s: {told}; see `ray status`", RuntimeWarning, stacklevel=2)
 
 
 def on_ray(name: str, *, ray: Mapping[str, Any], **options: Any) -> Sharded:
@@ -96,8 +90,8 @@ def on_ray(name: str, *, ray: Mapping[str, Any], **options: Any) -> Sharded:
     for key in ray:
         if key not in OPTIONS:
             raise ValueError(f"learner_options: ray has an unknown key {key!r}: there are {', '.join(OPTIONS)}")
-    if "shards" not in ray:
-        raise ValueError("learner_options: ray needs shards, the number of samplers that work at a time")
+    if ray.get("shards", 0) < 1:
+        raise ValueError("learner_options: ray needs shards, the number of samplers that work at a time (at least 1)")
     return Sharded(functools.partial(load_learner, name, **options), **ray)
 
 

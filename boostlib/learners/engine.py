@@ -6,13 +6,12 @@ to three stores of keys and values, its own row's, its prompt's (shared by k row
 matrix product each, then a single softmax. The forward pass is the model's own: transformers asks us for its attention
 and its masks (`AttentionInterface`). Not covered: models with another memory (see `drawing.by_generate`), beams."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from boostlib.learners import Sampling
 from boostlib.learners.drawing import Sample, draw, head, knows_head, uniforms
@@ -54,17 +53,6 @@ AttentionInterface.register("boostlib", _attention)
 AttentionMaskInterface.register("boostlib", _mask)
 
 
-@contextlib.contextmanager
-def _ours(config: PreTrainedConfig) -> Iterator[None]:
-    """Within, a model of this config attends through us."""
-    global _now
-    before, config._attn_implementation = config._attn_implementation, "boostlib"
-    try:
-        yield
-    finally:
-        config._attn_implementation, _now = before, ()
-
-
 class Engine:
     """Samples from one state of a model's weights. Build a new one when the weights change. ``slots`` samples run side by
     side: more is faster per token until the memory of keys and values is the limit."""
@@ -80,25 +68,30 @@ class Engine:
     @torch.inference_mode()
     def sample(self, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
         """k samples to each of the prompts (token ids, as the prefix), in order; ``ended(tokens)``: is a sample complete?"""
+        global _now
         results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
         border = max(map(len, prompts), default=1)
         while border > BAND:
             border = -(-border // 2)
         bands = [((len(p) - 1) // border).bit_length() for p in prompts]
-        with _ours(self.model.config):
+        config = self.model.config
+        before, config._attn_implementation = config._attn_implementation, "boostlib"  # within, it attends through us
+        try:
             for band in sorted(set(bands)):
                 here = [i for i, b in enumerate(bands) if b == band]
                 some = [[all_[i] for i in here] for all_ in (prompts, keys, results)]
                 slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
                 run = _Run(self, slots, *some, sampling, self.prefix(prefix), ended)
                 while run.waiting or run.samples:
-                    before = run.drawn
+                    drawn = run.drawn
                     done = run.retire() if run.admit() else 0
                     if run.samples:
                         run.step()
                         done += run.retire()
                     if progress is not None:
-                        progress(done, run.drawn - before)
+                        progress(done, run.drawn - drawn)
+        finally:
+            config._attn_implementation, _now = before, ()
         return results
 
     def prefix(self, ids: list[int]) -> Tensor:

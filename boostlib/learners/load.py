@@ -14,7 +14,6 @@ from boostlib.learners import Example, tiny
 from boostlib.learners.lm import LMLearner, read_model
 from boostlib.progress import bar
 
-ENGINES = ("transformers", "vllm")
 SMALL = {"slots": 1024, "micro_tokens": 16384}  # a tiny model's: its steps are short, so they take more at a time
 
 
@@ -27,12 +26,11 @@ def load_learner(
     ``options``: those of `LMLearner`; for "tiny" also those of `tiny.model` and ``alphabet``. ``threads``: torch's.
     ``engine``: what samples, "transformers" (this package's own, on a model of theirs) or "vllm". Raises ValueError for
     an unknown name and for a folder without a whole model."""
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
     kind = LMLearner
     if engine == "vllm":
         from boostlib.learners.vllm import VLLMLearner as kind
-
+    elif engine != "transformers":
+        raise ValueError(f"unknown engine {engine!r}: one of transformers, vllm")
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "tiny":

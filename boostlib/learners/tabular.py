@@ -9,7 +9,7 @@ import math
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +29,10 @@ class TabularLearner:
     name = "tabular"
 
     def __init__(self, initial: Mapping[str, Mapping[str, float]], eta: float = 0.0) -> None:
-        if not initial:
-            raise ValueError("initial is empty; give at least one prompt with its law over responses.")
-        if not 0 <= eta < 1:
-            raise ValueError(f"eta = {eta!r} is outside [0, 1).")
+        if not initial or not 0 <= eta < 1:
+            raise ValueError(
+                f"initial is empty, or eta = {eta!r} outside [0, 1); give at least one prompt with its law."
+            )
         for prompt, law in initial.items():
             if any(not 0 <= p <= 1 for p in law.values()) or abs(math.fsum(law.values()) - 1) > 1e-9:
                 raise ValueError(f"the law of prompt {prompt!r} must have chances in [0, 1] that sum to 1.")
@@ -60,11 +60,8 @@ class TabularLearner:
                 progress(k, k)
         return drawn
 
-    def fine_tune(
-        self, examples: Sequence[Example], *, steps: int = 1, progress: Callable[[int], None] | None = None, **_
-    ) -> dict[str, float]:
-        """As `Learner.fine_tune`, but exact: steps, batch size, rate and seed play no role. Losses, weighted, before and
-        after: nats a response."""
+    def fine_tune(self, examples: Sequence[Example], *, steps: int = 1, progress=None, **_) -> dict[str, float]:
+        """As `Learner.fine_tune`, but exact: steps, batch size, rate, seed play no role. Losses: weighted nats a response."""
         start, weights = time.perf_counter(), defaultdict(lambda: defaultdict(list))
         for e in examples:
             if e.weight < 0 or not math.isfinite(e.weight):

@@ -22,8 +22,8 @@ class Tokens:
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end token, so no response could end: set tokenizer.eos_token")
         self.tokenizer, self.chat, self.end = tokenizer, chat, tokenizer.eos_token_id
-        self.special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self.special |= set(tokenizer.all_special_ids)
+        added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special = added.union(tokenizer.all_special_ids)
         self.start = [i for i in tokenizer("")["input_ids"][:1] if i == tokenizer.bos_token_id]
         self.alphabet = set(tokenizer.get_vocab()) if tiny.made(tokenizer) else None
         if chat:
@@ -83,13 +83,12 @@ class Tokens:
             if not 0 < e.weight < math.inf:
                 raise ValueError(f"example {n} has weight {e.weight}: weights are positive")
         prompts = [self._turn(e.prompt) if self.chat else e.prompt for e in examples]
-        texts = [n for n, e in enumerate(examples) if e.ids is None]
-        behind = self.behind([prompts[n] for n in texts], [examples[n].response for n in texts])
-        responses = dict(zip(texts, behind, strict=True))
-        return [
-            (p if p[:1] == self.start else self.start + p, [*(responses[n] if e.ids is None else e.ids), self.end])
-            for n, (p, e) in enumerate(zip(self.ids(prompts), examples, strict=True))
-        ]
+        texts = [(p, e.response) for p, e in zip(prompts, examples, strict=True) if e.ids is None]
+        behind, rows = iter(self.behind([p for p, _ in texts], [r for _, r in texts])), []
+        for p, e in zip(self.ids(prompts), examples, strict=True):
+            response = next(behind) if e.ids is None else e.ids
+            rows.append((p if p[:1] == self.start else self.start + p, [*response, self.end]))
+        return rows
 
     def ended(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
         """Whether sampled tokens are a whole response: the last one is an end, or completes a string of ``stop``."""
