@@ -83,13 +83,12 @@ class Engine:
                 slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
                 run = _Run(self, slots, *some, sampling, self.prefix(prefix), ended)
                 while run.waiting or run.samples:
-                    drawn = run.drawn
-                    done = run.retire() if run.admit() else 0
+                    done = run.retire() if run.admit() else []
                     if run.samples:
                         run.step()
                         done += run.retire()
                     if progress is not None:
-                        progress(done, run.drawn - drawn)
+                        progress(len(done), sum(len(s.tokens) for s in done))
         finally:
             config._attn_implementation, _now = before, ()
         return results
@@ -168,7 +167,7 @@ class _Run:
         self.waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(keys[i])), reverse=True)
         self.slots = min(slots, self.k * len(prompts))
         self.groups = groups = min(len(prompts), -(-self.slots // self.k) * 2)
-        self.samples, self.drawn = [], 0  # the running ones, in the order of their rows; tokens drawn so far
+        self.samples = []  # the running ones, in the order of their rows
         self.free = list(range(groups))[::-1]
         self.own = engine.store(self.slots, self.max_new)
         self.shared = engine.store(groups, max(map(len, prompts)))
@@ -251,14 +250,13 @@ class _Run:
             sample.tokens.append(token)
             if self.ended(sample.tokens) or len(sample.tokens) == self.max_new:
                 sample.finished = self.ended(sample.tokens)
-        self.drawn += rows.stop - rows.start
 
-    def retire(self) -> int:
-        """Take ended samples out and close the ranks; returns how many ended."""
+    def retire(self) -> list[Sample]:
+        """Take ended samples out and close the ranks; returns those that ended."""
         n, gone = len(self.samples), [r for r, s in enumerate(self.samples) if s.finished is not None]
         if not gone:
-            return 0
-        left = n - len(gone)
+            return []
+        left, ended = n - len(gone), [self.samples[r] for r in gone]
         holes = [r for r in gone if r < left]
         movers = [r for r in range(left, n) if self.samples[r].finished is None]
         if holes:
@@ -270,4 +268,4 @@ class _Run:
                 self.samples[hole] = self.samples[mover]
         del self.samples[left:]
         self.free = sorted(set(range(self.groups)).difference((self.seat[:left] // self.k).tolist()), reverse=True)
-        return len(gone)
+        return ended

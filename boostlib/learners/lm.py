@@ -1,7 +1,6 @@
 """Any causal language model of transformers as a learner.
 
-Not covered: where models come from (load), what is a token (tokens), how tokens are drawn (engine, drawing), how a step
-is taken (training), what a response is worth (tasks)."""
+Not covered: where models come from (load), what a token is (tokens), how they are drawn (engine) and trained (training)."""
 
 import copy
 import functools
@@ -67,8 +66,6 @@ class LMLearner:
         text that does not fit the model's positions."""
         if k < 1 or len(keys) != len(prompts):
             raise ValueError(f"k ({k}) is at least 1, and {len(prompts)} prompts need as many keys ({len(keys)})")
-        if not all(prompts):
-            raise ValueError(f"prompt {list(map(bool, prompts)).index(False)} is empty")
         if not prompts:
             return []
         shared, ids = self.tokens.prompts(sampling.prefix, prompts)

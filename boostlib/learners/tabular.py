@@ -29,10 +29,10 @@ class TabularLearner:
     name = "tabular"
 
     def __init__(self, initial: Mapping[str, Mapping[str, float]], eta: float = 0.0) -> None:
-        if not initial or not 0 <= eta < 1:
-            raise ValueError(
-                f"initial is empty, or eta = {eta!r} outside [0, 1); give at least one prompt with its law."
-            )
+        if not initial:
+            raise ValueError("initial is empty; give at least one prompt with its law over responses.")
+        if not 0 <= eta < 1:
+            raise ValueError(f"eta = {eta!r} is outside [0, 1).")
         for prompt, law in initial.items():
             if any(not 0 <= p <= 1 for p in law.values()) or abs(math.fsum(law.values()) - 1) > 1e-9:
                 raise ValueError(f"the law of prompt {prompt!r} must have chances in [0, 1] that sum to 1.")

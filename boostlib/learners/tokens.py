@@ -54,7 +54,8 @@ class Tokens:
         return [found[i] for i in range(len(texts))]
 
     def prompts(self, prefix: str, prompts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """What all prompts share (start token, the turn's beginning, few-shot prefix), and the rest of each."""
+        """What all prompts share (start token, turn's beginning, prefix); the rest of each. ValueError for an empty one."""
+        given = prompts
         if self.chat:
             turns = [self._turn(prefix + p) for p in prompts]
             prefix = self._turn(MARK).partition(MARK)[0] + prefix
@@ -64,8 +65,8 @@ class Tokens:
         if self.start and not shared:
             ids = [i[1:] if i[:1] == self.start else i for i in ids]
         shared = shared if shared[:1] == self.start else self.start + shared
-        if not all(ids):
-            raise ValueError(f"prompt {list(map(bool, ids)).index(False)} is empty")
+        if empty := [n for n, both in enumerate(zip(given, ids, strict=True)) if not all(both)]:
+            raise ValueError(f"prompt {empty[0]} is empty")
         return shared, ids
 
     def _turn(self, text: str) -> str:

@@ -63,8 +63,9 @@ def response_loss(model: nn.Module, rows: Rows, device, known: bool = True) -> T
     ids = torch.tensor([[*p, *r, *[0] * (L - len(p) - len(r))] for p, r in rows], device=device)
     at = [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)]
     where, labels = torch.tensor(at, device=device), torch.tensor([t for _, r in rows for t in r], device=device)
-    out = (model.get_decoder() if known else model)(input_ids=ids, use_cache=False)
-    found = (out.last_hidden_state if known else out.logits).flatten(0, 1)[where]
+    given = {"input_ids": ids, "use_cache": False}
+    found = model.get_decoder()(**given).last_hidden_state if known else model(**given).logits
+    found = found.flatten(0, 1)[where]
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy((head(model, x) if known else x).float(), y, reduction="sum")
@@ -84,16 +85,6 @@ def processes(device: torch.device) -> tuple[int, int]:
 
     state = PartialState(cpu=device.type == "cpu")
     return state.process_index, state.num_processes
-
-
-def _sum_over_processes(parameters: Sequence[Tensor], loss: float) -> float:
-    """Gradients, in place, and loss of all processes."""
-    total = torch.tensor(loss, device=parameters[0].device)
-    for p in parameters:
-        p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # none of the batch fell to this process
-    for part in (*(p.grad for p in parameters), total):
-        torch.distributed.all_reduce(part)
-    return total.item()
 
 
 def train(
@@ -127,8 +118,13 @@ def train(
                 part = response_loss(model, [rows[i] for i in piece], model.device, known) / total
             part.backward()
             loss += part.item()
-        if number > 1:
-            loss = _sum_over_processes(parameters, loss)
+        if number > 1:  # the sums of all processes
+            told = torch.tensor(loss, device=model.device)
+            for p in parameters:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # none of the batch fell to this process
+            for part in (*(p.grad for p in parameters), told):
+                torch.distributed.all_reduce(part)
+            loss = told.item()
         if not math.isfinite(loss):
             raise RuntimeError(f"the loss is {loss} at step {step + 1} of {steps}: try a lower lr than {lr}")
         nn.utils.clip_grad_norm_(parameters, 1.0)

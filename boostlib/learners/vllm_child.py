@@ -42,9 +42,8 @@ def main() -> None:
         done = [output.outputs[0] for output in llm.generate(prompts, settings, use_tqdm=False)]
         if engine["enable_sleep_mode"]:
             llm.sleep(level=1)  # weights to the CPU's memory, the rest is free for training
-        print(
-            json.dumps([[list(one.token_ids), one.finish_reason == "stop"] for one in done]), file=answers, flush=True
-        )
+        told = json.dumps([[list(one.token_ids), one.finish_reason == "stop"] for one in done])
+        print(told, file=answers, flush=True)
 
 
 if __name__ == "__main__":
