@@ -1,11 +1,10 @@
 """How a budget of weak labels is spent over the prompts of one round.
 
-A policy maps (statistics, budget, rng) to label counts, one a prompt. It spends the budget exactly, to the last label,
-or not at all (all zeros) where no prompt qualifies. It sees what the filter accepted, never whether that was right;
-``oracle`` alone reads the true chances. A new policy is one function with the same signature.
+A policy maps (statistics, budget, rng) to label counts, one a prompt. It spends the budget (of labels asked for, right
+or wrong) exactly, or not at all where no prompt qualifies. It sees what the filter accepted, never whether that was
+right; ``oracle`` alone reads the true chances. A new policy is one function with the same signature.
 
-Not covered: asking the labeler (labelers), training on what it says (boosting). A budget counts labels asked for, right
-or wrong.
+Not covered: asking the labeler, training on what it says (boosting).
 """
 
 from __future__ import annotations
@@ -20,12 +19,10 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of n prompts when the labels of round R (R >= 1 rounds sampled so far) are allocated.
-
-    accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round; labels,
-    labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; p: (n,) true chance of a right
-    response, for ``oracle`` only. Raises ValueError on shapes or counts that cannot be.
-    """
+    """What is known of n prompts when labels are allocated, R >= 1 rounds sampled so far; ValueError where it cannot
+    be. accepted: (R, n) accepted responses a prompt, last row the current round; k: responses a prompt and round;
+    labels, labels_accepted: (R - 1, n) labels asked for, and accepted, in the earlier rounds; p: (n,) true chance of a
+    right response, for ``oracle`` only."""
 
     accepted: np.ndarray
     k: int
@@ -37,24 +34,20 @@ class Statistics:
         for name in ("accepted", "labels", "labels_accepted"):
             object.__setattr__(self, name, _counts(getattr(self, name), name))
         rounds, n = self.accepted.shape
-        if self.k < 1:
-            raise ValueError(f"k is {self.k}: at least one response a prompt is needed")
-        if rounds < 1:
-            raise ValueError("accepted has no row: it needs one a round, the current round last")
+        past = (rounds - 1, n)
+        _refuse(self.k < 1, f"k is {self.k}: at least one response a prompt is needed")
+        _refuse(rounds < 1, "accepted has no row: it needs one a round, the current round last")
         for name in ("labels", "labels_accepted"):
-            if getattr(self, name).shape != (rounds - 1, n):
-                shape = getattr(self, name).shape
-                raise ValueError(f"{name} has shape {shape}: {(rounds - 1, n)} goes with accepted {(rounds, n)}")
-        if (self.accepted > self.k).any():
-            raise ValueError(f"accepted reaches {self.accepted.max()}, above k = {self.k} responses a prompt")
-        if (self.labels_accepted > self.labels).any():
-            raise ValueError("labels_accepted exceeds labels: a label is accepted at most once")
+            shape = getattr(self, name).shape
+            _refuse(shape != past, f"{name} has shape {shape}: {past} goes with accepted {(rounds, n)}")
+        most = self.accepted.max(initial=0)
+        _refuse(most > self.k, f"accepted reaches {most}, above k = {self.k} responses a prompt")
+        excess = (self.labels_accepted > self.labels).any()
+        _refuse(excess, "labels_accepted exceeds labels: a label is accepted at most once")
         if self.p is not None:
             p = np.asarray(self.p, dtype=float)
-            if p.shape != (n,):
-                raise ValueError(f"p has shape {p.shape}: one number a prompt is needed, {(n,)}")
-            if not ((p >= 0) & (p <= 1)).all():
-                raise ValueError("p must be in [0, 1] at every prompt")
+            _refuse(p.shape != (n,), f"p has shape {p.shape}: one number a prompt is needed, {(n,)}")
+            _refuse(not ((p >= 0) & (p <= 1)).all(), "p must be in [0, 1] at every prompt")
             object.__setattr__(self, "p", p)
 
     @property
@@ -75,22 +68,24 @@ class Statistics:
 Policy = Callable[[Statistics, int, np.random.Generator], np.ndarray]
 
 
+def _refuse(wrong: bool, said: str) -> None:
+    if wrong:
+        raise ValueError(said)
+
+
 def _counts(value: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(value)
-    if array.ndim != 2:
-        raise ValueError(f"{name} has {array.ndim} dimension(s): rounds by prompts is needed")
-    if array.size and (array.min() < 0 or not np.array_equal(array, array.astype(np.int64))):
-        raise ValueError(f"{name} must hold whole numbers, none negative")
-    return array.astype(np.int64)
+    whole = array.astype(np.int64)
+    _refuse(array.ndim != 2, f"{name} has {array.ndim} dimension(s): rounds by prompts is needed")
+    _refuse((whole < 0).any() or (whole != array).any(), f"{name} must hold whole numbers, none negative")
+    return whole
 
 
 def share(weights: ArrayLike, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """Split a budget over prompts in proportion to weights (n,) >= 0: int counts (n,) that sum to the budget.
+    """Counts (n,) in proportion to weights (n,) >= 0 that sum to the budget; all zeros if no weight is positive.
 
     Each count is its exact quota rounded down or up, at random and with the quota as its mean (systematic sampling of
-    the remainders in random order), so small budgets are not all drawn to the largest weight. All zeros if no weight is
-    positive.
-    """
+    the remainders in random order), so small budgets are not all drawn to the largest weight."""
     weights = np.asarray(weights, dtype=float)
     counts = np.zeros(len(weights), dtype=np.int64)
     order = rng.permutation(np.flatnonzero(weights > 0))
@@ -124,19 +119,14 @@ def random_subset(statistics: Statistics, budget: int, rng: np.random.Generator)
 
 
 def prop2diff(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """In proportion to this round's failure rate (after DART-Math's Prop2Diff, which sets the number of correct
-    responses so).
-    """
+    """In proportion to this round's failure rate (after DART-Math's Prop2Diff)."""
     return share(1 - statistics.pass_rate, budget, rng)
 
 
 def uniform_until_solved(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """Towards an equal number of accepted responses for every prompt (after DART-Math's Uniform).
-
-    Counts what each prompt has so far, own responses and labels over all rounds, then fills up from the bottom to the
-    level that the budget reaches; a label counts as its chance of acceptance at that prompt, (accepted + 1) / (asked +
-    2).
-    """
+    """Towards an equal number of accepted responses, own and labels, for every prompt (after DART-Math's Uniform):
+    fills up from the bottom to the level that the budget reaches. A label counts as its chance of acceptance at that
+    prompt, (accepted + 1) / (asked + 2)."""
     have = (statistics.accepted.sum(0) + statistics.labels_accepted.sum(0)).astype(float)
     per_accepted = (statistics.labels.sum(0) + 2) / (statistics.labels_accepted.sum(0) + 1)  # labels for one
     order = np.argsort(have, kind="stable")
@@ -148,12 +138,9 @@ def uniform_until_solved(statistics: Statistics, budget: int, rng: np.random.Gen
 
 
 def frontier(statistics: Statistics, budget: int, rng: np.random.Generator, target: float = 0.5) -> np.ndarray:
-    """Where the pass rate is near a target in (0, 1): learnable, not hopeless.
-
-    The weight falls linearly from 1 at the target to 0 at pass rates 0 and 1, which get nothing.
-    """
-    if not 0 < target < 1:
-        raise ValueError(f"target is {target}: a pass rate strictly between 0 and 1 is needed")
+    """Where the pass rate is near a target in (0, 1): learnable, not hopeless. The weight falls linearly from 1 at the
+    target to 0 at pass rates 0 and 1."""
+    _refuse(not 0 < target < 1, f"target is {target}: a pass rate strictly between 0 and 1 is needed")
     rate = statistics.pass_rate
     return share(np.minimum(rate / target, (1 - rate) / (1 - target)), budget, rng)
 
@@ -161,13 +148,9 @@ def frontier(statistics: Statistics, budget: int, rng: np.random.Generator, targ
 def multiplicative_weights(
     statistics: Statistics, budget: int, rng: np.random.Generator, factor: float = 2.0
 ) -> np.ndarray:
-    """In proportion to weights multiplied by ``factor`` in each round in which the prompt failed.
-
-    AdaBoost's own factor, (1 - error) / error, is below 1 while more than half of the prompts fail, as they do at first
-    here; a fixed one keeps the order.
-    """
-    if not factor > 0:
-        raise ValueError(f"factor is {factor}: a positive number is needed")
+    """In proportion to weights multiplied by ``factor`` in each round in which the prompt failed. (AdaBoost's own
+    factor, (1 - error) / error, is below 1 while more than half of the prompts fail, as they do at first here.)"""
+    _refuse(not factor > 0, f"factor is {factor}: a positive number is needed")
     failures = (statistics.accepted == 0).sum(0)
     return share(np.exp(np.log(factor) * (failures - failures.max(initial=0))), budget, rng)
 
@@ -175,18 +158,15 @@ def multiplicative_weights(
 def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
     """Thompson sampling on the chance that a label helps: it is accepted, where the model's own response is not.
 
-    Multiple plays: in each, both chances of every prompt are drawn from their Beta posteriors, and the sixteenth of the
-    prompts with the largest product get one label. The label's prior has the strength of two labels
-    and the mean of all prompts.
+    In each of several plays both chances of every prompt are drawn from their Beta posteriors, and the sixteenth of the
+    prompts with the largest product get one label. The label's prior: two labels, at the mean of all prompts.
     """
-    if not statistics.n:
-        return np.zeros(0, dtype=np.int64)
     asked, accepted = statistics.labels.sum(0), statistics.labels_accepted.sum(0)
     mean = (accepted.sum() + 1) / (asked.sum() + 2)
     passed = statistics.accepted[-1]
     counts = np.zeros(statistics.n, dtype=np.int64)
     size = -(-statistics.n // 16)  # small plays: one the size of the budget could not choose
-    for start in range(0, budget, size):
+    for start in range(0, budget, size) if size else ():
         label = rng.beta(2 * mean + accepted, 2 * (1 - mean) + asked - accepted)
         fails = rng.beta(1 + statistics.k - passed, 1 + passed)
         best = np.argsort(-label * fails, kind="stable")[: min(size, budget - start)]
@@ -195,25 +175,18 @@ def bandit(statistics: Statistics, budget: int, rng: np.random.Generator) -> np.
 
 
 def oracle(
-    statistics: Statistics,
-    budget: int,
-    rng: np.random.Generator,
-    beta: float | ArrayLike = 0.5,
-    gamma_fp: float = 0.0,
-    gamma_fn: float = 0.0,
-    filtered: bool = True,
-) -> np.ndarray:
+    statistics: Statistics, budget: int, rng: np.random.Generator, beta: float | ArrayLike = 0.5, gamma_fp: float = 0.0,
+    gamma_fn: float = 0.0, filtered: bool = True,
+) -> np.ndarray:  # fmt: skip
     """The most expected one-step gain in true accuracy, label by label: an upper reference.
 
     In the theory's tabular learner a prompt with A accepted responses, each right with chance r (r = p where A = 0: no
     data keeps p), moves with m labels by (q - r) E[L / (A + L)], L ~ Binomial(m, s): s is the chance that a label is
-    kept and q that a kept one is right. The gain is concave in m, so spending greedily is optimal. Own responses and
-    labels weigh alike here. What exceeds any gain is spread evenly over the prompts that gain. Set beta (a number or
-    (n,)), the gammas and ``filtered`` (weak data variant (A)) to those of the run, with functools.partial. Raises
-    ValueError where ``statistics.p`` is missing.
+    kept and q that a kept one is right. The gain is concave in m, so spending greedily is optimal. What exceeds any
+    gain is spread evenly over the prompts that gain. Set beta (a number or (n,)), the gammas and ``filtered`` (weak
+    data variant (A)) to those of the run, with functools.partial. Raises ValueError where ``statistics.p`` is missing.
     """
-    if statistics.p is None:
-        raise ValueError("oracle needs statistics.p, the true chance of a right response at each prompt")
+    _refuse(statistics.p is None, "oracle needs statistics.p, the true chance of a right response at each prompt")
     p, own = statistics.p, statistics.accepted[-1]
     right = np.broadcast_to(np.asarray(beta, dtype=float), p.shape)
     kept_right, kept_wrong = (1 - gamma_fn, gamma_fp) if filtered else (1.0, 1.0)
@@ -223,8 +196,7 @@ def oracle(
     lift = _ratio(right * kept_right, kept) - now
     gains = np.flatnonzero((lift > 0) & (kept > 0))
 
-    # E[L / (A + L)] grows by s E_t[(1 - t) (1 - s + s t)^m] with the next label, t ~ Beta(A, 1) (t = 0 where A = 0): by
-    # quadrature
+    # With the next label E[L / (A + L)] grows by s E_t[(1 - t) (1 - s + s t)^m], t ~ Beta(A, 1) (0 if A = 0): quadrature
     t, width = np.polynomial.legendre.leggauss(24)
     t, a = np.append(0.0, (t + 1) / 2), own[gains, None]
     density = np.where(a > 0, a * t ** np.maximum(a - 1.0, 0) * np.append(0.0, width / 2), t == 0)
@@ -254,22 +226,15 @@ POLICIES: dict[str, Policy] = {policy.__name__: policy for policy in _ALL}
 
 
 def allocate(policy: str | Policy, statistics: Statistics, budget: int, rng: np.random.Generator) -> np.ndarray:
-    """Label counts (n,) by a policy of ``POLICIES``, or one of the user's own, held to the rules.
-
-    Raises ValueError on an unknown name, a negative budget, or a policy that does not spend exactly the budget or
-    nothing.
-    """
+    """Label counts (n,) by a policy of ``POLICIES``, or one of the user's own. Raises ValueError on an unknown name, a
+    negative budget, or a policy that does not spend exactly the budget or nothing."""
     if isinstance(policy, str):
-        if policy not in POLICIES:
-            raise ValueError(f"unknown policy {policy!r}; known: {', '.join(POLICIES)}")
+        _refuse(policy not in POLICIES, f"unknown policy {policy!r}; known: {', '.join(POLICIES)}")
         policy = POLICIES[policy]
-    if budget < 0 or int(budget) != budget:
-        raise ValueError(f"budget is {budget}: a whole number of labels, at least 0, is needed")
+    _refuse(budget < 0 or budget % 1, f"budget is {budget}: a whole number of labels, at least 0, is needed")
     counts = np.asarray(policy(statistics, int(budget), rng))
-    if counts.shape != (statistics.n,) or (counts < 0).any() or (counts != counts.astype(np.int64)).any():
-        raise ValueError(
-            f"the policy returned shape {counts.shape}: one whole number a prompt, none negative, is needed"
-        )
-    if counts.sum() not in (0, budget):
-        raise ValueError(f"the policy spends {counts.sum()} of a budget of {budget} labels: all of it or none")
+    wrong = counts.shape != (statistics.n,) or (counts < 0).any() or (counts % 1).any()
+    _refuse(wrong, f"the policy returned shape {counts.shape}: one whole number a prompt, none negative, is needed")
+    spent = counts.sum()
+    _refuse(spent not in (0, budget), f"the policy spends {spent} of a budget of {budget} labels: all of it or none")
     return counts.astype(np.int64)

@@ -8,36 +8,31 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import json
-import math
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from boostlib import runs
-from boostlib.tables import read_table, write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from boostlib.tasks import Task
+from boostlib.analysis.intervals import paired, paired_prompts
+from boostlib.boosting import many
+from boostlib.boosting.settings import Settings
+from boostlib.tasks import Task
 
 TINY = {"arithmetic": {}, "mbpp_mini": {"alphabet": "ascii"}}  # tasks that a tiny model can be pretrained for
 COMPARED = "mean low high difference difference_low difference_high p_holm verdict seeds_to_resolve".split()  # shown
-UNFILTERED = ("do_nothing", "SSD")  # how the names of arms begin that train on every response
-
-
-# --- before the run ---------------------------------------------------------------------------------------------------
 
 
 def model_of(model: str, tiny: Mapping[str, Any], task: str, task_options: Mapping[str, Any]) -> str:
-    """``model`` as it is, or for "tiny" the folder of a model pretrained on problems of the task's training side.
-
+    """``model`` as it is, or for "tiny" the folder of a model pretrained, once, on problems of the task's training side.
     ``tiny``: its size and training (hidden, layers; steps, batch_size, lr; weights: level -> share of the problems).
-    Made once, then read from runs/models. Raises ValueError for "tiny" and a task that it can't be pretrained for.
-    """
+    Raises ValueError for "tiny" and a task that it can't be pretrained for."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns whenever the sandbox starts a process
     if model != "tiny":
         return model
@@ -53,20 +48,12 @@ def model_of(model: str, tiny: Mapping[str, Any], task: str, task_options: Mappi
 
 def common_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a notebook's parameters (its ``globals()``) that are settings of the loop, the same for all arms."""
-    from boostlib.boosting.settings import Settings
-
-    names = [field.name for field in dataclasses.fields(Settings)]
-    return {name: parameters[name] for name in names if name in parameters}
-
-
-# --- what the table says ----------------------------------------------------------------------------------------------
+    return {f.name: parameters[f.name] for f in dataclasses.fields(Settings) if f.name in parameters}
 
 
 def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
-    """Responses, one a row, with a column ``right``: greedy ones to the test problems, the "labels", the k samples a prompt
-    ("verdicts", or with their text "samples")."""
-    from boostlib.boosting import many
-
+    """Responses, one a row, with a column ``right``: "test" (greedy), "labels", or the k samples a prompt ("verdicts", or
+    with their text "samples")."""
     rows = many.read(table, "verdicts" if name == "samples" else name)
     if name == "samples":
         rows = many.read(table, name).merge(rows, on=["arm", "seed", "round", "id", "sample"])
@@ -75,10 +62,6 @@ def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:
     """Each arm's last round against its own round 0 (greedy, test), paired by seed: arm, change, low, high, verdict."""
-    import pandas as pd
-
-    from boostlib.analysis.intervals import paired
-
     scores, last, rows = table.set_index(["arm", "seed", "round"])["test_accuracy"], table["round"].max(), {}
     for arm in dict.fromkeys(table["arm"]):
         c = paired(scores[arm, :, last], scores[arm, :, 0])
@@ -90,27 +73,20 @@ def within_seeds(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Arms less the baseline after the last round, seed by seed, with bootstrap intervals over problems, given that one
     training run. measure "test": right greedy answers; "train@k": training prompts that one of k samples answers.
     Columns measure, arm, seed, difference, low, high."""
-    import numpy as np
-    import pandas as pd
-
-    from boostlib.analysis.intervals import paired_prompts
-
     last, rows = table[table["round"] == table["round"].max()], []
     for measure, name in {"test": "test", f"train@{table['k'].max():.0f}": "verdicts"}.items():
         right = answers(last, name).groupby(["seed", "id", "arm"])["right"].any().unstack("arm")
-        for seed in dict.fromkeys(table["seed"]):
-            for arm in dict.fromkeys(table["arm"]):
-                if arm != baseline:
-                    rng, of_seed = np.random.default_rng(seed), right.loc[seed]
-                    c = paired_prompts(of_seed[arm], of_seed[baseline], rng)
-                    rows.append((measure, arm, seed, c.difference, c.low, c.high))
+        others = [arm for arm in dict.fromkeys(table["arm"]) if arm != baseline]
+        for seed, arm in itertools.product(dict.fromkeys(table["seed"]), others):
+            of_seed = right.loc[seed]
+            c = paired_prompts(of_seed[arm], of_seed[baseline], np.random.default_rng(seed))
+            rows.append((measure, arm, seed, c.difference, c.low, c.high))
     return pd.DataFrame(rows, columns=["measure", "arm", "seed", "difference", "low", "high"])
 
 
 def levels(greedy: pd.DataFrame, kind: Mapping[str, Any]) -> pd.DataFrame:
     """Accuracy of `answers` by kind of problem (``kind``: id -> level): arm, seed, round, level, accuracy, n."""
-    by = ["arm", "seed", "round", "level"]
-    right = greedy.assign(level=greedy["id"].map(kind)).groupby(by, sort=False)["right"]
+    right = greedy.assign(level=greedy["id"].map(kind)).groupby(["arm", "seed", "round", "level"], sort=False)["right"]
     return right.agg(accuracy="mean", n="size").reset_index()
 
 
@@ -132,17 +108,14 @@ def noise(table: pd.DataFrame) -> pd.DataFrame:
 
 def interval(value: float, low: float, high: float, sign: str = "", alone: str = " (one seed, no interval)") -> str:
     """A number and "[low, high]", or ``alone`` where they are NaN; "" where all is. ``sign`` "+": a difference."""
-    if math.isnan(value):
+    if np.isnan(value):
         return ""
-    return f"{value:{sign}.3f}" + (alone if math.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]")
+    return f"{value:{sign}.3f}" + (alone if np.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]")
 
 
 def with_verdict(rows: pd.DataFrame, verdict: str) -> str:
     """The arms with this verdict, in a line."""
     return ", ".join(rows["arm"][rows["verdict"] == verdict]) or "none"
-
-
-# --- after the run ----------------------------------------------------------------------------------------------------
 
 
 def check(table: pd.DataFrame, common: Mapping[str, Any]) -> None:
@@ -155,13 +128,11 @@ def check(table: pd.DataFrame, common: Mapping[str, Any]) -> None:
         whole = asked["n_train"] * asked["k"] if common["budget"] is None else common["budget"]
         assert (asked["labels"] == whole).all(), "who asks the labeler spends the whole budget"
     if common.get("gamma_fp") == common.get("gamma_fn") == 0:
-        judged = table[~table["arm"].str.startswith(UNFILTERED)]
+        judged = table[~table["arm"].str.startswith(("do_nothing", "SSD"))]  # these train on every response
         assert not judged[["false_accepts", "false_rejects"]].to_numpy().any(), "a perfect filter does not err"
 
 
-def identity(
-    notebook: str, train: Task, test: Task, table: pd.DataFrame, *, model: str, tiny: Mapping, **facts
-) -> dict:
+def identity(notebook: str, train: Task, test: Task, table: pd.DataFrame, *, model: str, tiny: dict, **facts) -> dict:
     """What made a notebook's tables, for `save_tables`: hashes of data and weights, and the ``facts`` that it gives."""
     weights = runs.manifest(Path(table["folder"].iloc[0]).parent)["weights"]
     made = {"notebook": notebook, "train": train.fingerprint(), "test": test.fingerprint(), "model": model}
@@ -176,7 +147,7 @@ def save_tables(notebook: str, profile: str, tables: Mapping[str, pd.DataFrame],
     manifest = {"command": context.get("command", "executed in Jupyter"), "hash": runs.digest(content)}
     with runs.whole_folder(Path(at) / notebook) as new:
         for name, table in tables.items():
-            write_table(new / f"{name}.csv", table)
+            runs.write_table(new / f"{name}.csv", table)
         runs.write_json(new / "manifest.json", {"identity": content} | manifest | runs.environment())
     return Path(at) / notebook
 
@@ -187,7 +158,7 @@ def tables_of(notebook: str, profile: str) -> tuple[dict[str, pd.DataFrame], dic
     for kind, folder in (("fresh", "runs/tables"), ("recorded", "papermill_runs")):
         here = runs.project_root() / folder / profile / notebook
         if (here / "manifest.json").exists():
-            tables = {path.stem: read_table(path) for path in sorted(here.glob("*.csv"))}
+            tables = {path.stem: runs.read_table(path) for path in sorted(here.glob("*.csv"))}
             return tables, runs.read_json(here / "manifest.json"), kind
     make = f"boostlib run {notebook} --profile {profile}"
     raise FileNotFoundError(f"no tables of {notebook} in profile {profile}, fresh or recorded; make them with: {make}")
@@ -195,5 +166,4 @@ def tables_of(notebook: str, profile: str) -> tuple[dict[str, pd.DataFrame], dic
 
 def took(start: float) -> str:
     """Minutes and seconds since ``start`` (time.perf_counter)."""
-    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
-    return f"{minutes} min {seconds:02d} s"
+    return "{} min {:02d} s".format(*divmod(round(time.perf_counter() - start), 60))

@@ -192,7 +192,9 @@ def checkpoints(folder: Path) -> dict:
 
 
 if __name__ == "__main__":
-    runs.environment = lambda: {"started": str(time.time())}  # a note that is never compared; the real one asks git
+    runs.files.environment = lambda: {
+        "started": str(time.time())
+    }  # a note that is never compared; the real one asks git
     tqdm.monitor_interval = 0  # tqdm's lock is shared by forks: one killed while it holds it would stop all others
     tqdm.set_lock(threading.RLock())
     run(Path(sys.argv[2]) / "warm")  # imports once, before the forks

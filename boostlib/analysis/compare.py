@@ -11,43 +11,32 @@ Not covered: the intervals themselves (intervals), how a budget is split (alloca
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import studentized_range
 
 from boostlib.analysis.intervals import LEVEL, UNRESOLVED, Comparison, holm, mean_interval, paired, paired_prompts
 from boostlib.analysis.measure import responses
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 #: words -> the column of `boost`'s table, and the artefact with the answers behind it
-MEASURES = {
-    "greedy, test": ("test_accuracy", "test"),
-    "sampled, training prompts": ("train_accuracy", "verdicts"),
-}
+MEASURES = {"greedy, test": ("test_accuracy", "test"), "sampled, training prompts": ("train_accuracy", "verdicts")}
 COLUMNS = ["difference", "low", "high", "p", "verdict", "n"]
-
-
-# --- arms against a baseline, over seeds ------------------------------------------------------------------------------
 
 
 def compare_arms(
     table: pd.DataFrame, baseline: str, metric: str = "test_accuracy", round: int | None = None, by: str = "arm"
 ) -> pd.DataFrame:
-    """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: one row an arm, to
-    be printed.
+    """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: a row an arm.
 
     ``table`` has columns ``by``, seed, round and ``metric``, one row each. Columns: mean, low, high (t over that arm's
     seeds), difference, difference_low, difference_high, p, p_holm (over all arms here), verdict (on p_holm), seeds
     (shared with the baseline), seeds_to_resolve, improvement (share of pairs of seeds that the arm wins, ties half: the
     quantity of rliable, Agarwal et al. 2021), note. Raises ValueError on missing columns, unknown baseline or round.
     """
-    import pandas as pd
-
     if missing := {by, "seed", "round", metric} - set(table.columns):
         raise ValueError(f"the table lacks {sorted(missing)}; it has {sorted(table.columns)}")
     arms = list(dict.fromkeys(table[by]))
@@ -68,10 +57,8 @@ def compare_arms(
     out = pd.DataFrame(rows).reindex(columns=columns)
     out["p_holm"] = holm(out["p"])
     lost = out["verdict"].isin(["higher", "lower"]) & (out["p_holm"] >= 1 - LEVEL)
-    out.loc[lost, "note"] = "resolved alone, not after Holm's correction"
-    out.loc[lost, "verdict"] = UNRESOLVED
-    out["seeds_to_resolve"] = out["seeds_to_resolve"].astype("Int64")
-    return out
+    out.loc[lost, ["verdict", "note"]] = UNRESOLVED, "resolved alone, not after Holm's correction"
+    return out.astype({"seeds_to_resolve": "Int64"})
 
 
 def _against(mine: pd.Series, base: pd.Series | None) -> dict:
@@ -87,15 +74,9 @@ def _against(mine: pd.Series, base: pd.Series | None) -> dict:
         return row | {"seeds": 0, "verdict": UNRESOLVED, "note": "no seed shared with the baseline"}
     a, b = mine[shared].to_numpy(), base[shared].to_numpy()
     c, margins = paired(a, b), a[:, None] - b
-    row |= _gap(c) | {"p": c.p, "verdict": c.verdict, "seeds": c.n, "seeds_to_resolve": c.n_to_resolve}
-    return row | {"improvement": ((margins > 0) + 0.5 * (margins == 0)).mean(), "note": c.note or row["note"]}
-
-
-def _gap(c: Comparison) -> dict:
-    return {"difference": c.difference, "difference_low": c.low, "difference_high": c.high}
-
-
-# --- differences between two arms, also within one seed ---------------------------------------------------------------
+    row |= {"difference": c.difference, "difference_low": c.low, "difference_high": c.high, "p": c.p}
+    row |= {"verdict": c.verdict, "seeds": c.n, "seeds_to_resolve": c.n_to_resolve, "note": c.note or row["note"]}
+    return row | {"improvement": ((margins > 0) + 0.5 * (margins == 0)).mean()}
 
 
 def outcomes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -111,12 +92,11 @@ def difference(table: pd.DataFrame, a: str, b: str, measure: str) -> dict:
     """Arm a less arm b in the last round, over the seeds they share: difference, low, high, p, verdict, n."""
     last = table[table["round"] == table["round"].max()]
     scores = last.pivot(index="seed", columns="arm", values=MEASURES[measure][0])[[a, b]].dropna()
-    c = paired(scores[a], scores[b])
-    if c.n == 1:
+    if len(scores) == 1:
         here = last[last["arm"].isin([a, b]) & last["seed"].isin(scores.index)]
         right = outcomes(here, measure).droplevel("round", axis=1)
-        c = paired_prompts(right[a], right[b], np.random.default_rng(0))
-    return _row(c)
+        return _row(paired_prompts(right[a], right[b], np.random.default_rng(0)))
+    return _row(paired(scores[a], scores[b]))
 
 
 def _row(c: Comparison) -> dict:
@@ -124,31 +104,22 @@ def _row(c: Comparison) -> dict:
 
 
 def differences(table: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """One row a name and measure for each name -> (a, b) whose arms the table has, a less b, by `with_holm` within a measure."""
-    import pandas as pd
-
+    """Each name -> (a, b) whose arms the table has, a less b: a row a measure, by `with_holm` within a measure."""
     there = {name: pair for name, pair in pairs.items() if {*pair} <= set(table["arm"])}
     rows = [
-        {"name": name, "series": measure, **difference(table, a, b, measure)}
-        for name, (a, b) in there.items()
-        for measure in MEASURES
+        {"name": name, "series": m, **difference(table, *pair, m)} for name, pair in there.items() for m in MEASURES
     ]
     return with_holm(pd.DataFrame(rows, columns=["name", "series", *COLUMNS]), "series")
 
 
 def to_reference(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every column of ``scores`` (a row a seed, a column a name) less the reference's: name, difference, ..., p_holm."""
-    import pandas as pd
-
-    others = [name for name in scores if name != reference]
-    rows = [{"name": name, **_row(paired(scores[name], scores[reference]))} for name in others]
+    rows = [{"name": x, **_row(paired(scores[x], scores[reference]))} for x in scores if x != reference]
     return with_holm(pd.DataFrame(rows, columns=["name", *COLUMNS]))
 
 
 def within_seed(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every arm less the reference on the same problems, for a table of one seed: final accuracy and area over labels."""
-    import pandas as pd
-
     table, rows = with_spent(table).sort_values("round"), []
     for measure in MEASURES:
         right = outcomes(table, measure)
@@ -168,36 +139,13 @@ def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 1 - LEVEL, UNRESOLVED))
 
 
-def phrase(rows: pd.DataFrame, name: str = "name") -> str:
-    """The rows in a line: names with their differences and intervals, or "none"."""
-    said = []
-    for _, row in rows.iterrows():
-        known = row["low"] == row["low"]
-        interval = f" [{row['low']:+.3f}, {row['high']:+.3f}]" if known else ""
-        said.append(f"{row[name]} {row['difference']:+.3f}{interval}")
-    return "; ".join(said) or "none"
-
-
-def verdicts(rows: pd.DataFrame, name: str = "name") -> list[str]:
-    """Three list items of Markdown: what is above, below, and not told apart."""
-    words = {"higher": "above", "lower": "below", UNRESOLVED: "not resolved"}
-    return [f"- {said}: {phrase(rows[rows['verdict'] == verdict], name)}" for verdict, said in words.items()]
-
-
-# --- all arms at once -------------------------------------------------------------------------------------------------
-
-
 def tukey(scores: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Mean of every arm (row) less that of every other (column) from ``scores`` (a row a seed, a column an arm, nothing
     missing), and the half width of their intervals, which hold all together: the chance that any misses is 5%.
     With two arms they are those of the paired t. Raises ValueError for missing scores, below two seeds or two arms."""
-    import pandas as pd
-
     seeds, arms = scores.shape
     if seeds < 2 or arms < 2 or scores.isna().to_numpy().any():
-        raise ValueError(
-            f"scores has {seeds} seeds and {arms} arms: two of each, and a score for every pair, are needed"
-        )
+        raise ValueError(f"scores: {seeds} seeds, {arms} arms; two of each, and a score for every pair, are needed")
     freedom = (arms - 1) * (seeds - 1)
     error = math.sqrt((_residuals(scores) ** 2).sum() / freedom / seeds)
     means = scores.to_numpy(dtype=float).mean(0)
@@ -207,10 +155,7 @@ def tukey(scores: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
 def ranks(scores: pd.DataFrame) -> pd.DataFrame:
     """One row an arm, best mean first: mean, best and worst rank that the pairs of `tukey` leave open, spread (standard
-    deviation of its residuals over seeds). All rank intervals cover together with a chance of 95% at least.
-    """
-    import pandas as pd
-
+    deviation of its residuals over seeds). All rank intervals cover together with a chance of 95% at least."""
     gaps, half = tukey(scores)
     seeds, arms = scores.shape
     best, worst = 1 + (gaps < -half).sum(axis=1), arms - (gaps > half).sum(axis=1)
@@ -226,12 +171,7 @@ def _residuals(scores: pd.DataFrame) -> np.ndarray:
 
 @lru_cache(maxsize=64)  # it takes a second
 def _quantile(arms: int, freedom: int) -> float:
-    from scipy.stats import studentized_range
-
     return float(studentized_range.ppf(LEVEL, arms, freedom))
-
-
-# --- what labels buy --------------------------------------------------------------------------------------------------
 
 
 def with_spent(table: pd.DataFrame) -> pd.DataFrame:
@@ -242,12 +182,11 @@ def with_spent(table: pd.DataFrame) -> pd.DataFrame:
 
 def area_weights(spent: ArrayLike) -> np.ndarray:
     """Weights (n,) of the rounds in the mean over labels spent (n,), by trapezoids: they sum to 1, and the mean is
-    ``weights @ accuracy``. Where nothing was spent, rounds count as evenly spaced. Raises ValueError below two rounds.
-    """
+    ``weights @ accuracy``. Where nothing was spent, rounds count as evenly spaced. Raises ValueError below two rounds."""
     spent = np.asarray(spent, dtype=float)
     if spent.ndim != 1 or len(spent) < 2 or (np.diff(spent) < 0).any():
         raise ValueError(
-            f"spent has shape {spent.shape}: labels spent by round, at least two, none falling, are needed"
+            f"spent has shape {spent.shape}: labels spent by round, two at least, none falling, are needed"
         )
     steps = np.diff(spent) if spent[-1] > spent[0] else np.ones(len(spent) - 1)
     return (np.append(steps, 0) + np.append(0, steps)) / 2 / steps.sum()
@@ -256,51 +195,17 @@ def area_weights(spent: ArrayLike) -> np.ndarray:
 def labels_to_reach(spent: ArrayLike, accuracy: ArrayLike, target: float) -> float:
     """Labels at which accuracy first reaches the target, between rounds by a straight line; inf if it never does."""
     x, y = np.asarray(spent, dtype=float), np.asarray(accuracy, dtype=float)
-    there = np.flatnonzero(y >= target)
-    if not len(there):
+    if not (y >= target).any():
         return math.inf
-    i = there[0]
+    i = (y >= target).argmax()
     return float(x[0] if i == 0 else x[i - 1] + (x[i] - x[i - 1]) * (target - y[i - 1]) / (y[i] - y[i - 1]))
 
 
 def efficiency(table: pd.DataFrame, target: float, metric: str = "test_accuracy") -> pd.DataFrame:
-    """One row an arm and seed: final (in the last round), area (mean over labels spent) and to_target (labels, or inf)."""
-    import pandas as pd
-
+    """One row an arm and seed: final (in the last round), area (mean over labels spent), to_target (labels, or inf)."""
     rows = []
     for (arm, seed), run in with_spent(table).sort_values("round").groupby(["arm", "seed"], sort=False):
         x, y = run["spent"].to_numpy(), run[metric].to_numpy(dtype=float)
         reached = labels_to_reach(x, y, target)
         rows.append({"arm": arm, "seed": seed, "final": y[-1], "area": area_weights(x) @ y, "to_target": reached})
     return pd.DataFrame(rows)
-
-
-def reaching(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """One row an arm of `efficiency`: reached (in how many seeds), seeds, mean labels with interval, and the difference
-    to the baseline, paired by seed. Where a seed never got there, means and differences are left out, not made up.
-    """
-    reached = np.isfinite(found["to_target"])
-    labels = found["to_target"].where(reached.groupby(found["arm"]).transform("all"))
-    out = compare_arms(found.assign(labels=labels, round=0), baseline, "labels").rename(columns={"mean": "labels"})
-    by_arm = reached.groupby(found["arm"])
-    out = out.assign(reached=out["arm"].map(by_arm.sum()), seeds=out["arm"].map(by_arm.size()))
-    return out["arm reached seeds labels low high difference difference_low difference_high p p_holm".split()]
-
-
-def who(labels: pd.DataFrame, group: Mapping[str, Hashable]) -> pd.DataFrame:
-    """Who was asked: one row an arm, seed, round and group of prompts.
-
-    ``labels``: `measure.responses` of "labels" (arm, seed, round, id); ``group``: every prompt's id -> its group, those
-    never asked too. Columns: labels, share (of the round's labels), expected (the group's share of the prompts).
-    """
-    import pandas as pd
-
-    groups = pd.Series(dict(group))
-    asked = labels.assign(group=labels["id"].map(groups))
-    if asked["group"].isna().any():
-        raise ValueError(f"{asked.loc[asked['group'].isna(), 'id'].iloc[0]} has labels, but no group")
-    counts = asked.groupby(["arm", "seed", "round", "group"]).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=sorted(groups.unique()), fill_value=0)
-    out = counts.stack().rename("labels").reset_index()
-    out["share"] = out["labels"] / out.groupby(["arm", "seed", "round"])["labels"].transform("sum")
-    return out.assign(expected=out["group"].map(groups.value_counts(normalize=True)))

@@ -11,52 +11,41 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from boostlib.analysis.intervals import rate
-from boostlib.progress import bar
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from boostlib.tasks.programs import Programs
+from boostlib.tasks.programs import Programs
 
 REASONS = ("syntax", "exception", "wrong value", "timeout", "exit")  # of a failure; the first three by how far it got
 
 
-def explain(task: Programs, answers: pd.DataFrame, workers: int = 1, show: bool = False) -> pd.DataFrame:
-    """``answers`` (columns id, response, status among others) with three columns more, for each row:
-
-    reason: one of REASONS for what failed, "" for what passed; "unsteady" where it now passes, "sandbox" for an error.
-    error: the exception's name where it is one of Python's own. challenge: "pass", or how it failed, for what passed
-    and has challenge tests, else "".
-    """
+def explain(task: Programs, answers: pd.DataFrame, workers: int = 1) -> pd.DataFrame:
+    """``answers`` (columns id, response, status among others) with three columns more: reason (of REASONS for what failed, ""
+    for what passed; "unsteady" where it now passes, "sandbox" for an error), error (the exception's name where it is one
+    of Python's own), challenge ("pass", or how it failed, for what passed and has challenge tests, else "")."""
     problems = {p.id: p for p in task.problems}
     passed = (answers.status == "pass").to_numpy()
     tested = passed & answers.id.map(lambda i: bool(problems[i].meta["challenge"])).to_numpy()
-    columns = {name: ["" for _ in range(len(answers))] for name in ("reason", "error", "challenge")}
-    checks = int((~passed).sum() + tested.sum())
-    with bar(desc="judging again", total=checks, unit="check", disable=not show) as progress:
-        for rows, challenge in ((~passed, False), (tested, True)):
-            pairs = [(problems[i], response) for i, response in answers.loc[rows, ["id", "response"]].to_numpy()]
-            verdicts = task.verdicts(pairs, progress.update, workers, challenge) if pairs else []
-            for place, verdict in zip(rows.nonzero()[0], verdicts, strict=True):
-                if challenge:
-                    columns["challenge"][place] = verdict.reason or verdict.status
-                else:
-                    columns["reason"][place] = verdict.reason or "unsteady"
-                    columns["error"][place] = _own(verdict.detail) if verdict.reason == "exception" else ""
+    columns = {name: [""] * len(answers) for name in ("reason", "error", "challenge")}
+    for rows, challenge in ((~passed, False), (tested, True)):
+        pairs = [(problems[i], response) for i, response in answers.loc[rows, ["id", "response"]].to_numpy()]
+        verdicts = task.verdicts(pairs, None, workers, challenge) if pairs else []
+        for place, verdict in zip(rows.nonzero()[0], verdicts, strict=True):
+            if challenge:
+                columns["challenge"][place] = verdict.reason or verdict.status
+            else:
+                columns["reason"][place] = verdict.reason or "unsteady"
+                columns["error"][place] = _own(verdict.detail) if verdict.reason == "exception" else ""
     return answers.assign(**columns)
 
 
 def shares(explained: pd.DataFrame, by: Sequence[str] = ("arm", "round")) -> pd.DataFrame:
-    """Share of all answers that fail for each reason: columns by, reason, share, low, high, n (answers).
-
-    Intervals are clustered by prompt (`intervals.rate`), seeds pooled: given the seeds that ran.
-    """
-    import pandas as pd
-
-    found = [r for r in (*REASONS, "unsteady", "sandbox") if r in REASONS or (explained.reason == r).any()]
+    """Share of all answers that fail for each reason: columns by, reason, share, low, high, n (answers). Intervals are
+    clustered by prompt (`intervals.rate`), seeds pooled: given the seeds that ran."""
+    found = [
+        r for r in (*REASONS, "unverified", "unsteady", "sandbox") if r in REASONS or (explained.reason == r).any()
+    ]
     rows = []
     for key, group in explained.groupby(list(by), sort=False):
         size = group.groupby("id").size()
@@ -67,15 +56,11 @@ def shares(explained: pd.DataFrame, by: Sequence[str] = ("arm", "round")) -> pd.
 
 
 def filter_error(task: Programs, explained: pd.DataFrame, by: Sequence[str] = ("arm", "round")) -> pd.DataFrame:
-    """What the shown tests let through, on the problems that have challenge tests (`with_challenge`), no others.
-
-    Two shares with intervals clustered by prompt, a row each, ``measure``: "gamma_fp", wrong answers that pass the shown
-    tests among all wrong ones; "wrong in S+", the same among all that pass. Columns: by, measure, value, low, high, hits,
-    n (answers), prompts. NaN where there is none to measure on. Answers on which a check failed are left out.
-    """
-    import pandas as pd
-
-    known = explained[explained.id.isin(with_challenge(task))]
+    """What the shown tests let through, on the problems that have challenge tests: shares with intervals clustered by
+    prompt, ``measure`` "gamma_fp", wrong answers that pass the shown tests among all wrong ones, and "wrong in S+", the
+    same among all that pass. Columns: by, measure, value, low, high, hits, n (answers), prompts; NaN where there is none
+    to measure on. Answers on which a check failed are left out."""
+    known = explained[explained.id.isin([p.id for p in task.problems if p.meta["challenge"]])]
     known = known[(known.reason != "sandbox") & (known.challenge != "sandbox")]
     passed = known.status == "pass"
     known = known.assign(passed=passed, slipped=passed & (known.challenge != "pass"), wrong=known.challenge != "pass")
@@ -87,11 +72,6 @@ def filter_error(task: Programs, explained: pd.DataFrame, by: Sequence[str] = ("
             prompts = int((sums[among] > 0).sum())
             rows.append((*key, measure, one.value, one.low, one.high, int(sums.slipped.sum()), one.n, prompts))
     return pd.DataFrame(rows, columns=[*by, "measure", "value", "low", "high", "hits", "n", "prompts"])
-
-
-def with_challenge(task: Programs) -> list[str]:
-    """Ids of the problems that have challenge tests."""
-    return [p.id for p in task.problems if p.meta["challenge"]]
 
 
 def _own(detail: str) -> str:

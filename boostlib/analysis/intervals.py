@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 UNRESOLVED = "no difference resolved"
 LEVEL, POWER = 0.95, 0.8  # of every interval; of a difference that is said to be resolved with so many seeds
@@ -21,8 +23,7 @@ LEVEL, POWER = 0.95, 0.8  # of every interval; of a difference that is said to b
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval (low, high; NaN where there is none), the number of units n and what must be said beside
-    it."""
+    """A value with its interval (low, high; NaN: none), the number of units n, and what must be said beside it."""
 
     value: float
     low: float
@@ -30,16 +31,11 @@ class Estimate:
     n: int
     note: str = ""
 
-    def __str__(self) -> str:
-        interval = "no interval" if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
-        return f"{self.value:.3f} ({interval})"
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a, and the
-    units (seeds or prompts) at which a difference of this size would be resolved with a power of 0.8 (None: already,
-    or it cannot be said)."""
+    """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a, and the seeds
+    at which a difference of this size would be resolved with a power of 0.8 (None: already, or it cannot be said)."""
 
     difference: float
     low: float
@@ -47,30 +43,12 @@ class Comparison:
     p: float
     n: int
     verdict: str
-    n_to_resolve: int | None = None
     note: str = ""
-
-
-def pass_at_k(c: ArrayLike, n: int | ArrayLike, k: int) -> np.ndarray:
-    """Unbiased pass@k of each prompt from c right among n samples, 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, Codex):
-    the chance that k of them, drawn without replacement, hold a right one. c, n broadcast, the shape is kept.
-
-    Its interval over prompts: ``mean_interval`` of it. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
-    """
-    from scipy.stats import hypergeom
-
-    c, n = np.broadcast_arrays(c, n)
-    if k < 1 or (n < k).any():
-        raise ValueError(f"pass@{k} needs at least k samples a prompt; the fewest here are {n.min():.0f}")
-    if (c < 0).any() or (c > n).any():
-        raise ValueError("c must lie between 0 and n: right responses among the n sampled")
-    return hypergeom.sf(0, n, c, k)
+    n_to_resolve: int | None = None
 
 
 def proportion(right: int, n: int) -> Estimate:
     """Share of right outcomes among n, with the Wilson interval (over prompts: given the seed, if they come from one)."""
-    from statsmodels.stats.proportion import proportion_confint
-
     if not 0 <= right <= n or n < 1:
         raise ValueError(f"{right} right of {n}: 0 <= right <= n and n >= 1 are needed")
     low, high = proportion_confint(right, n, alpha=1 - LEVEL, method="wilson")
@@ -78,14 +56,9 @@ def proportion(right: int, n: int) -> Estimate:
 
 
 def rate(hits: ArrayLike, trials: ArrayLike) -> Estimate:
-    """Share of hits among trials, both (n,) a prompt: Wilson's interval at the effective number of trials.
-
-    Answers to one prompt are alike, so the trials count for less: by the design effect of the ratio estimator,
-    estimated over prompts and never below 1. No trial at all: NaN, and the note says so.
-    """
-    from scipy import stats
-    from statsmodels.stats.proportion import proportion_confint
-
+    """Share of hits among trials, both (n,) a prompt: Wilson's interval at the effective number of trials: answers to one
+    prompt are alike, so they count for less, by the design effect of the ratio estimator over prompts, never below 1.
+    No trial at all: NaN, and the note says so."""
     hits, trials = np.asarray(hits, float), np.asarray(trials, float)
     if hits.shape != trials.shape or hits.ndim != 1 or (hits < 0).any() or (hits > trials).any():
         raise ValueError("hits and trials: one whole number a prompt each, 0 <= hits <= trials, is needed")
@@ -93,8 +66,7 @@ def rate(hits: ArrayLike, trials: ArrayLike) -> Estimate:
     n, total = len(trials), trials.sum()
     if not n:
         return Estimate(math.nan, math.nan, math.nan, 0, "nothing to measure: no such response")
-    p = hits.sum() / total
-    effective = total
+    p, effective = hits.sum() / total, total
     if n > 1 and 0 < p < 1:
         spread = n / (n - 1) * ((hits - p * trials) ** 2).sum() / total**2
         # few prompts know their own spread badly: the t quantile in place of the normal one, as variance
@@ -107,8 +79,6 @@ def rate(hits: ArrayLike, trials: ArrayLike) -> Estimate:
 
 def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
     """Mean of values (n,), one a seed (or one a prompt), with its t interval; one value has none, and the note says so."""
-    from scipy import stats
-
     values = _finite(values, "values")
     n, mean = len(values), float(values.mean())
     if n == 1:
@@ -118,62 +88,46 @@ def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
 
 
 def paired(a: ArrayLike, b: ArrayLike) -> Comparison:
-    """a against b, both (seeds,) in the same order of seeds: a paired t on the differences by seed.
-
-    The verdict is "higher" or "lower" (a than b) where the interval excludes 0, else "no difference resolved" with the
-    number of seeds that would resolve a true difference of the observed size and spread with a power of 0.8.
-    """
-    from scipy import stats
-
+    """a against b, both (seeds,) in the same order of seeds: a paired t on the differences by seed. The verdict is "higher"
+    or "lower" (a than b) where the interval excludes 0, else "no difference resolved"."""
     d = _differences(a, b)
     n, mean = len(d), float(d.mean())
     if n == 1:
         note = "one seed: nothing can be said across seeds; paired_prompts compares within it"
-        return Comparison(mean, math.nan, math.nan, math.nan, 1, UNRESOLVED, None, note)
+        return Comparison(mean, math.nan, math.nan, math.nan, 1, UNRESOLVED, note)
     spread = float(d.std(ddof=1))
     if spread <= 1e-12 * max(abs(mean), 1e-300):
         p = 1.0 if mean == 0 else 0.0
         note = "every seed gives the same difference: the spread over seeds is not measured"
-        return Comparison(mean, mean, mean, p, n, _verdict(p < 1 - LEVEL, mean), None, note)
+        return Comparison(mean, mean, mean, p, n, _verdict(p < 1 - LEVEL, mean), note)
     test = stats.ttest_rel(a, b)
     low, high = map(float, test.confidence_interval(LEVEL))
     verdict = _verdict(test.pvalue < 1 - LEVEL, mean)
     more = _seeds_to_resolve(abs(mean) / spread, n) if verdict == UNRESOLVED else None
-    return Comparison(mean, low, high, float(test.pvalue), n, verdict, more)
+    return Comparison(mean, low, high, float(test.pvalue), n, verdict, n_to_resolve=more)
 
 
 def paired_prompts(a: ArrayLike, b: ArrayLike, rng: np.random.Generator, n_boot: int = 10_000) -> Comparison:
     """a against b within one seed: outcomes (prompts,) on the same prompts, 0/1 or shares; percentile bootstrap over
-    prompts.
-
-    Conditional on the seed: it says nothing of what another training run would give, and its note says that.
-    """
-    from scipy import stats
-
+    prompts. Conditional on the seed: it says nothing of what another training run would give, and its note says that."""
     d = _differences(a, b)
     n, mean = len(d), float(d.mean())
     note = "conditional on the seed: other prompts, the same training run"
     values, counts = np.unique(d, return_counts=True)
     if len(values) == 1:
         same = f"{note}; every prompt gives the same difference: no spread to resample"
-        return Comparison(mean, math.nan, math.nan, math.nan, n, UNRESOLVED, None, same)
+        return Comparison(mean, math.nan, math.nan, math.nan, n, UNRESOLVED, same)
     # a resample of n differences is a multinomial over their distinct values: three for 0/1 outcomes
     means = rng.multinomial(n, counts / n, size=n_boot) @ values / n
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = min((means <= 1e-12).mean(), (means >= -1e-12).mean())
     p = float(min(1.0, 2 * (tail * n_boot + 1) / (n_boot + 1)))
-    verdict, more = _verdict(low > 1e-12 or high < -1e-12, mean), None
-    if verdict == UNRESOLVED and abs(mean) > 1e-12:
-        z = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
-        more = max(n + 1, math.ceil((z * d.std(ddof=1) / mean) ** 2))
-    return Comparison(mean, float(low), float(high), p, n, verdict, more, note)
+    return Comparison(mean, float(low), float(high), p, n, _verdict(low > 1e-12 or high < -1e-12, mean), note)
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Holm-adjusted p values (m,): rejecting those below 0.05 keeps the chance of any false finding under 5%.
-
-    NaN stays NaN and is not counted as a comparison. (statsmodels' multipletests collects garbage at each call: 0.1 s.)
-    """
+    """Holm-adjusted p values (m,): rejecting those below 0.05 keeps the chance of any false finding under 5%. NaN stays
+    NaN and is no comparison. (statsmodels' multipletests collects garbage at each call: 0.1 s.)"""
     p = np.asarray(p, dtype=float)
     adjusted, known = np.full(p.shape, math.nan), np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known])]
@@ -202,10 +156,7 @@ def _verdict(resolved: bool, mean: float) -> str:
 
 def _seeds_to_resolve(effect: float, n: int) -> int | None:
     """Fewest pairs > n at which a paired t test has a power of 0.8 at a true effect (mean / standard deviation of the
-    differences); None beyond millions of seeds: as good as none. (statsmodels' solve_power fails at
-    large effects, and its last digits differ.)"""
-    from scipy import stats
-
+    differences); None beyond millions. (statsmodels' solve_power fails at large effects, and its last digits differ.)"""
     if effect < 1e-3:
         return None
     z = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)

@@ -9,21 +9,25 @@ Not covered: the prediction itself (predict), eta, pooling and speed, which are 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.optimize import minimize
+from scipy.special import betaln, digamma, gammaln
 
 from boostlib import runs
 from boostlib.analysis.intervals import LEVEL, Estimate, rate
-
-if TYPE_CHECKING:
-    import pandas as pd
+from boostlib.boosting import many
+from boostlib.theory import distributions as laws
 
 MASSES = {"": 0, "zero": 1, "one": 1, "zero and one": 2}  # models of p_0 by their point masses, with their number
 #: what a prompt had to learn from in a round -> whether it had samples of its own, and labels
@@ -32,9 +36,8 @@ DATA = {"own samples": (True, False), "labels": (False, True), "both": (True, Tr
 
 @dataclass(frozen=True)
 class LawFit:
-    """p_0 ~ at_zero at 0, at_one at 1, the rest Beta(a, b). mean: E[p_0]. Intervals: percentile bootstrap over prompts.
-    misfit: p value of a chi-squared test of the counts, small where the law does not describe them. masses: the point
-    masses that are in."""
+    """p_0 ~ at_zero at 0, at_one at 1, the rest Beta(a, b); mean: E[p_0]. Intervals: percentile bootstrap over prompts.
+    misfit: p value of a chi-squared test of the counts. masses: the point masses that are in."""
 
     a: Estimate
     b: Estimate
@@ -51,8 +54,6 @@ class LawFit:
 
     def initial(self, degree: int = 128) -> tuple[np.ndarray, np.ndarray]:
         """(values, weights) of p_0, as the theory takes it; exact for expectations of polynomials up to ``degree``."""
-        from boostlib.theory import distributions as laws
-
         values, weights = laws.support(laws.BetaLaw(self.a.value, self.b.value), degree)
         zero, one = self.at_zero.value, self.at_one.value
         return np.r_[0.0, values, 1.0], np.r_[zero, weights * max(0.0, 1 - zero - one), one]
@@ -68,15 +69,10 @@ class Calibration:
     law: LawFit
 
 
-# --- reading runs -----------------------------------------------------------------------------------------------------
-
-
 def table_of(folders: Iterable[str | Path]) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """The rows of finished rounds, as ``boost`` gives them, and the settings by arm, from run folders: those of arms
     (they hold manifest.json) or of single seeds. Raises ValueError where a folder is neither, or of another task or model.
     """
-    import pandas as pd
-
     rows, settings, common = [], {}, None
     for given in map(Path, folders):
         arm = given if (given / "manifest.json").exists() else given.parent
@@ -97,40 +93,24 @@ def table_of(folders: Iterable[str | Path]) -> tuple[pd.DataFrame, dict[str, dic
 
 
 def responses(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """One row a response of the artefact ``name`` (test, verdicts, labels, examples) of the table's rounds: arm, seed,
-    round, id, and of status, accepted, source and weight those that it has. No round: no row."""
-    import pandas as pd
-
-    from boostlib.boosting import many
-
+    """`many.read` (test, verdicts, labels, examples): arm, seed, round, id, and of status, accepted, source and weight those
+    that it has. No round: no row."""
     rows = many.read(table, name) if len(table) else pd.DataFrame({"id": pd.Series(dtype=str)})
-    lists = [c for c in ("status", "accepted") if c in rows and len(rows) and isinstance(rows[c].iloc[0], list)]
-    rows = rows.explode(lists, ignore_index=True) if lists else rows
     rows = rows.reindex(columns=["arm", "seed", "round", "id", "status", "accepted", "source", "weight"])
     return rows.assign(accepted=rows["accepted"] == True)  # noqa: E712 - objects, and nothing where it has none
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """All that `calibrate` needs, arm by arm, without the prompts: columns arm, what (p0, beta, gamma_fp, gamma_fn),
-    trials, hits and prompts, how many prompts have that many trials and hits. Kilobytes, where verdicts take megabytes.
-
-    Round 0 alone, so that whatever comes after it is predicted; seeds pooled, all answers to a prompt being one cluster.
-    ``table``: as `boost` returns it.
-    """
-    import pandas as pd
-
-    first = table[table["round"] == 0]
-    parts = [
-        tally(responses(rows, "verdicts"), responses(rows[rows["labels"] > 0], "labels")).assign(arm=arm)
-        for arm, rows in first.groupby("arm", sort=False)
-    ]
-    return pd.concat(parts, ignore_index=True)[["arm", "what", "trials", "hits", "prompts"]]
+    """All that `calibrate` needs, arm by arm, from `boost`'s table: columns arm, what (p0, beta, gamma_fp, gamma_fn),
+    trials, hits and prompts, how many prompts have that many trials and hits. Round 0 alone, so that whatever comes after
+    it is predicted; seeds pooled, all answers to a prompt being one cluster."""
+    arms = table[table["round"] == 0].groupby("arm", sort=False)
+    parts = {a: tally(responses(t, "verdicts"), responses(t[t["labels"] > 0], "labels")) for a, t in arms}
+    return pd.concat(parts, names=["arm"]).reset_index("arm").reset_index(drop=True)
 
 
 def tally(samples: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """`counts` of one arm, from its `responses`."""
-    import pandas as pd
-
     right, wrong = samples["status"] == "pass", ~samples["status"].isin(["pass", "error"])
     solved = samples.loc[samples["accepted"], ["seed", "id"]].drop_duplicates()
     asked = labels.merge(solved, how="left", indicator=True).query("_merge == 'left_only' and status != 'error'")
@@ -152,8 +132,6 @@ def moves(table: pd.DataFrame) -> pd.DataFrame:
     """What one round of training does to prompts by the data that they had in it. Columns arm, seed, round (t), data (of
     `DATA`), prompts, share (right share of their data, mean over prompts), before and after (right share of the
     samples of f_t and f_{t+1})."""
-    import pandas as pd
-
     rows = []
     for (arm, seed), run in table.groupby(["arm", "seed"], sort=False):
         last = int(run["round"].max())
@@ -162,38 +140,25 @@ def moves(table: pd.DataFrame) -> pd.DataFrame:
         size = partial(_size, ids=samples["id"].unique(), rounds=range(last + 1))
         known, right = samples[samples["status"] != "error"], samples[samples["status"] == "pass"]
         accuracy = size(right) / np.maximum(size(known), 1)
-
         used = examples[examples["weight"] > 0]
         own, labeled = (size(used[used["source"] == source]) > 0 for source in ("S+", "D"))
         kept, kept_labels = samples[samples["accepted"]], labels[labels["accepted"]]
         good, good_labels = (part[part["status"] == "pass"] for part in (kept, kept_labels))
         with np.errstate(invalid="ignore"):  # no data, no share
             share = (own * size(good) + labeled * size(good_labels)) / (own * size(kept) + labeled * size(kept_labels))
-        for t in range(last):
-            for data, (with_own, with_labels) in DATA.items():
-                of = (own[:, t] == with_own) & (labeled[:, t] == with_labels)
-                if of.any():
-                    before, after = accuracy[of, t].mean(), accuracy[of, t + 1].mean()
-                    of_data = np.nan if data == "none" else np.nanmean(share[of, t])
-                    rows.append((arm, seed, t, data, int(of.sum()), of_data, before, after))
+        for t, (data, (with_own, with_labels)) in itertools.product(range(last), DATA.items()):
+            of = (own[:, t] == with_own) & (labeled[:, t] == with_labels)
+            if of.any():
+                of_data = np.nan if data == "none" else np.nanmean(share[of, t])
+                before, after = accuracy[of, t].mean(), accuracy[of, t + 1].mean()
+                rows.append((arm, seed, t, data, int(of.sum()), of_data, before, after))
     return pd.DataFrame(rows, columns=["arm", "seed", "round", "data", "prompts", "share", "before", "after"])
 
 
-def _size(rows: pd.DataFrame, ids: ArrayLike, rounds: Sequence[int]) -> np.ndarray:
+def _size(rows: pd.DataFrame, ids: np.ndarray, rounds: range) -> np.ndarray:
     """(prompts, rounds) how many of the rows, which are responses."""
-    table = rows.groupby(["id", "round"]).size().unstack(fill_value=0)
-    return table.reindex(index=ids, columns=rounds, fill_value=0).to_numpy(float)
-
-
-def pooled(moved: pd.DataFrame, by: Sequence[str] = ("arm", "data")) -> pd.DataFrame:
-    """`moves` over rounds, one row for each of ``by`` and seed: means weighted by prompts."""
-    columns = ["share", "before", "after"]
-    weighted = moved.assign(**{c: moved[c] * moved["prompts"] for c in columns})
-    sums = weighted.groupby([*by, "seed"], sort=False)[[*columns, "prompts"]].sum(min_count=1)
-    return sums.assign(**{c: sums[c] / sums["prompts"] for c in columns}).reset_index()
-
-
-# --- fits -------------------------------------------------------------------------------------------------------------
+    found = pd.crosstab(rows["id"], rows["round"])
+    return found.reindex(index=ids, columns=rounds, fill_value=0).to_numpy(float)
 
 
 def calibrate(counts: pd.DataFrame, rng: np.random.Generator, n_boot: int = 200) -> Calibration:
@@ -212,10 +177,8 @@ def fit_law(
 ) -> LawFit:
     """Maximum likelihood of the law of p_0 from right (n,) counts among k samples (a number or (n,)).
 
-    ``masses``: "", "zero", "one" or "zero and one"; None: the model of least BIC. Few samples a prompt hardly tell a
-    point mass from a Beta that piles up at the same end; the interval of a mass that BIC leaves out is that of the
-    fullest model.
-    """
+    ``masses``: "", "zero", "one" or "zero and one"; None: the model of least BIC. Few samples a prompt hardly tell a point
+    mass from a Beta that piles up there; the interval of a mass that BIC leaves out is that of the fullest model."""
     right, k = np.broadcast_arrays(np.asarray(right, float), np.asarray(k, float))
     right, k = right[k > 0], k[k > 0]
     if right.ndim != 1 or not len(right) or (right < 0).any() or (right > k).any():
@@ -233,10 +196,9 @@ def fit_law(
         return np.quantile(boots, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if n_boot else np.full((2, 5), np.nan)
 
     low, high = interval(chosen, theta)
-    full = list(MASSES)[-1]
     for i, mass in ((2, "zero"), (3, "one")):
-        if mass not in chosen and full in fits:  # left out for want of evidence, which is not evidence of none
-            high[i] = interval(full, fits[full][0])[1][i]
+        if mass not in chosen and masses is None:  # left out for want of evidence, which is not evidence of none
+            high[i] = interval("zero and one", fits["zero and one"][0])[1][i]
     parts = zip(_natural(theta, chosen), map(float, low), map(float, high), strict=True)
     fit = LawFit(*(Estimate(*part, len(right)) for part in parts), misfit=math.nan, masses=chosen)
     return replace(fit, misfit=_misfit(fit, c, n, weight))
@@ -244,26 +206,19 @@ def fit_law(
 
 def _pmf(c, n, a, b) -> np.ndarray:
     """Beta-binomial: as scipy's betabinom, with which a fit takes a third longer and ends in other last digits."""
-    from scipy.special import betaln, gammaln
-
     return np.exp(gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1) + betaln(c + a, n - c + b) - betaln(a, b))
 
 
 def _natural(theta: np.ndarray, masses: str) -> tuple[float, ...]:
     """a, b, at_zero, at_one, mean from theta = (log a, log b, log odds of each point mass against the Beta part)."""
     a, b, *odds = np.exp(theta).tolist()
-    share = {
-        name: odd / (1 + sum(odds)) for name, odd in zip(masses.split(" and ") if masses else (), odds, strict=True)
-    }
+    share = dict(zip(masses.split(" and "), (odd / (1 + sum(odds)) for odd in odds), strict=False))
     zero, one = share.get("zero", 0.0), share.get("one", 0.0)
     return a, b, zero, one, one + (1 - zero - one) * a / (a + b)
 
 
 def _fit(c, n, weight, masses: str, start: np.ndarray | None = None) -> tuple[np.ndarray, float]:
     """theta and the negative log likelihood at the best of a few starts (one where it is given)."""
-    from scipy.optimize import minimize
-    from scipy.special import digamma
-
     ends = [where for name, where in (("zero", c == 0), ("one", c == n)) if name in masses]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -276,11 +231,10 @@ def _fit(c, n, weight, masses: str, start: np.ndarray | None = None) -> tuple[np
         slopes += [share * (end - law) for share, end in zip(odds / (1 + odds.sum()), ends, strict=True)]
         return -float(weight @ np.log(law)), -np.array(slopes) @ (weight / law)
 
-    if start is None:
-        mean = np.clip((weight * c).sum() / (weight * n).sum(), 0.02, 0.98)
-        starts = [np.r_[np.log([s * mean, s * (1 - mean)]), [-2.0] * len(ends)] for s in (0.7, 4.0)]
-    else:
-        starts = [np.r_[start[:2], np.maximum(start[2:], -4)]]  # a mass near 0 has no slope to leave it by
+    mean = np.clip((weight * c).sum() / (weight * n).sum(), 0.02, 0.98)
+    starts = [np.r_[np.log([s * mean, s * (1 - mean)]), [-2.0] * len(ends)] for s in (0.7, 4.0)]
+    if start is not None:  # a mass near 0 has no slope to leave it by
+        starts = [np.r_[start[:2], np.maximum(start[2:], -4)]]
     bounds = [(-6, 8)] * 2 + [(-12, 12)] * len(ends)
     found = [minimize(loss, s, method="L-BFGS-B", jac=True, bounds=bounds) for s in starts]
     best = min(found, key=lambda r: r.fun)
@@ -288,21 +242,16 @@ def _fit(c, n, weight, masses: str, start: np.ndarray | None = None) -> tuple[np
 
 
 def _misfit(fit: LawFit, c, n, weight) -> float:
-    """Pearson's chi-squared of the counts of prompts with all samples judged, cells pooled in order until each is
-    expected five times; NaN if too few cells are left."""
-    from scipy import stats
-
+    """Pearson's chi-squared of the counts of prompts with all samples judged, cells pooled in order until each is expected
+    five times; NaN if too few cells are left."""
     k = int(n.max())
-    whole = n == k
-    seen = np.bincount(c[whole].astype(int), weight[whole], k + 1)
-    law = fit.pmf(k) * seen.sum()
-    cells, label, mass = [], 0, 0.0
+    seen = np.bincount(c[n == k].astype(int), weight[n == k], k + 1)
+    law, cells, mass = fit.pmf(k) * seen.sum(), [0], 0.0
     for expected in law:
-        cells.append(label)
         mass += expected
-        if mass >= 5:
-            label, mass = label + 1, 0.0
-    cells = np.minimum(cells, max(label - 1, 0))  # what is left over joins the last whole cell
+        cells.append(cells[-1] + (mass >= 5))
+        mass = 0.0 if mass >= 5 else mass
+    cells = np.minimum(cells[:-1], max(cells[-1] - 1, 0))  # what is left over joins the last whole cell
     o, e = np.bincount(cells, seen), np.bincount(cells, law)
     free = len(o) - 1 - 2 - MASSES[fit.masses]
     return float(stats.chi2.sf(((o - e) ** 2 / e).sum(), free)) if free > 0 else math.nan

@@ -17,19 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.optimize import lsq_linear
 
 from boostlib.allocation import POLICIES
 from boostlib.analysis.intervals import mean_interval, paired
+from boostlib.analysis.measure import Calibration
 from boostlib.theory import Dynamics, Histogram
 from boostlib.theory.maps import spread
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from boostlib.analysis.measure import Calibration
 
 PREDICTORS = {
     "tabular": "theory, nothing fitted",
@@ -67,15 +65,17 @@ class Inputs:
 
 
 def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) -> Inputs:
-    """An arm's settings (`Settings.identity`) and what was measured of it, as the theory takes them. Raises ValueError
-    for settings that the theory does not hold."""
+    """An arm's settings (`Settings.identity`) and what was measured of it, as the theory takes them; where there was nothing
+    to measure any number will do, it plays no role. Raises ValueError for settings that the theory does not hold."""
     for name, value in UNKNOWN_TO_THEORY.items():
         if settings[name] != value:
             raise ValueError(f"the theory knows {name} = {value!r} alone, this arm has {settings[name]!r}")
     if settings["temperature"] != 1 or settings["policy"] not in POLICIES:
         raise ValueError("the theory knows samples at temperature 1 and the policies of the package alone")
     p0, k = Histogram(*measured.law.initial()), settings["k"]
-    gamma_fp, gamma_fn = (_known(e.value, otherwise=0.0) for e in (measured.gamma_fp, measured.gamma_fn))
+    gamma_fp, gamma_fn = (0.0 if np.isnan(e.value) else e.value for e in (measured.gamma_fp, measured.gamma_fn))
+    beta = 0.5 if np.isnan(measured.beta.value) else max(measured.beta.value, 1e-9)
+    beta = {"self": "self", "base": "p0"}.get(settings["labeler"], beta)  # the model's own chance, f_0's, or measured
 
     labels, m = None, settings["labels_per_prompt"]
     if m is None:  # a budget a round, which the policy shares out
@@ -84,38 +84,14 @@ def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) 
         rejected = p * gamma_fn + (1 - p) * (1 - gamma_fp)
         asked = weights @ rejected**k if settings["policy"] == "hard" else 1.0  # share of the prompts in round 0
         m = max(1, round(labels / asked)) if labels and asked > 0 else 0
-    dynamics = Dynamics(
-        k=k,
-        beta=_beta(settings["labeler"], measured.beta.value),
-        gamma_fp=gamma_fp,
-        gamma_fn=gamma_fn,
-        alpha=settings["alpha"],
-        m=int(m),
-        policy=settings["policy"],
-        weak_data=settings["weak_data"],
-    )
-    return Inputs(dynamics, p0, labels or None)
-
-
-def _beta(labeler: str, measured: float) -> float | str:
-    """Chance that a label is right: of the model's own, of f_0's, or as measured on the labels that were asked for."""
-    by_model = {"self": "self", "base": "p0"}
-    return by_model.get(labeler) or max(_known(measured, otherwise=0.5), 1e-9)
-
-
-def _known(value: float, otherwise: float) -> float:
-    """What was measured; where there was nothing to measure (NaN) any number will do, it plays no role."""
-    return otherwise if np.isnan(value) else value
+    own = {name: settings[name] for name in ("alpha", "policy", "weak_data")}
+    return Inputs(Dynamics(k=k, beta=beta, gamma_fp=gamma_fp, gamma_fn=gamma_fn, m=int(m), **own), p0, labels or None)
 
 
 def predict(table: pd.DataFrame, arms: Mapping[str, Inputs]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions for the rows of a round table (arm, seed, round, train_accuracy), and the fitted numbers.
-
-    First table: arm, seed, round, predictor, predicted, measured. Second: predictor, seed, arm ("" for all), name, value.
-    Fits are made seed by seed, on its round 1 alone.
-    """
-    import pandas as pd
-
+    """Predictions for the rows of a round table (arm, seed, round, train_accuracy): arm, seed, round, predictor, predicted,
+    measured; and the numbers that were fitted, seed by seed, on its round 1 alone: predictor, seed, arm ("" for all),
+    name, value. Raises ValueError where there is no round 1."""
     last = int(table["round"].max())
     if last < 1:
         raise ValueError("the run has no round 1, which eta, pooling and speed are fitted to")
@@ -145,25 +121,18 @@ def predict(table: pd.DataFrame, arms: Mapping[str, Inputs]) -> tuple[pd.DataFra
             for name, curve in by.items():
                 rows = {"arm": arm, "seed": seed, "round": np.arange(last + 1), "predictor": name}
                 curves.append(pd.DataFrame(rows | {"predicted": curve, "measured": truth}))
-    names = ["predictor", "seed", "arm", "name", "value"]
-    return pd.concat(curves, ignore_index=True), pd.DataFrame(fitted, columns=names)
+    fitted = pd.DataFrame(fitted, columns=["predictor", "seed", "arm", "name", "value"])
+    return pd.concat(curves, ignore_index=True), fitted
 
 
 def fit_pooling(first: np.ndarray, own: np.ndarray, pool: np.ndarray) -> tuple[float, float]:
     """Least squares of eta and pooling in first = (1 - eta) ((1 - pooling) own + pooling pool), each (arms,), both in
-    [0, 1]: the model's first round is linear in both factors, so the fit is exact. Arms that are missing are left out.
-    """
-    from scipy.optimize import lsq_linear
-
-    there = ~np.isnan(first)
-    # first = u own + v pool with u, v >= 0 and 1 - eta = u + v <= 1: a third column carries the slack
-    columns = np.stack([own, pool], 1)[there]
-    free = lsq_linear(columns, first[there], bounds=(0, 1)).x
-    if free.sum() > 1:  # on the boundary eta = 0: one number is left
+    [0, 1]: the model's first round is linear in both factors, so the fit is exact. Arms that are missing are left out."""
+    there = ~np.isnan(first)  # first = u own + v pool with u, v >= 0 and 1 - eta = u + v <= 1
+    free = lsq_linear(np.stack([own, pool], 1)[there], first[there], bounds=(0, 1)).x
+    if (kept := free.sum()) > 1:  # on the boundary eta = 0: one number is left
         gap = (pool - own)[there]
-        pooling = np.clip(gap @ (first - own)[there] / max(gap @ gap, 1e-12), 0, 1)
-        return 0.0, float(pooling)
-    kept = free.sum()
+        return 0.0, float(np.clip(gap @ (first - own)[there] / max(gap @ gap, 1e-12), 0, 1))
     return float(min(1 - kept, 1 - 1e-9)), float(free[1] / kept) if kept > 0 else 0.0
 
 
@@ -183,8 +152,6 @@ def errors(curves: pd.DataFrame, against: str = "round_1", after: int = 1, by: S
     """Mean absolute error over arms and rounds > ``after`` of each predictor: columns ``by``, predictor, mae, low, high
     (t over seeds), seeds, and the paired difference to the predictor ``against``: difference, difference_low,
     difference_high, verdict ("lower": errs less)."""
-    import pandas as pd
-
     later = curves[curves["round"] > after].dropna(subset=["predicted", "measured"])
     off = (later["predicted"] - later["measured"]).abs()
     by_seed = later.assign(off=off).groupby([*by, "predictor", "seed"], sort=False)["off"].mean()
@@ -193,20 +160,7 @@ def errors(curves: pd.DataFrame, against: str = "round_1", after: int = 1, by: S
         *of, predictor = key if by else (key,)
         mine = by_seed.loc[(*of, predictor)]
         one, c = mean_interval(mine), paired(mine, by_seed.loc[(*of, against)])
-        row = dict(zip(by, of, strict=True)) | {"predictor": predictor, "mae": one.value, "low": one.low}
-        row |= {"high": one.high, "seeds": one.n, "difference": c.difference, "difference_low": c.low}
         verdict = "reference" if predictor == against else c.verdict
-        rows.append(row | {"difference_high": c.high, "verdict": verdict})
-    return pd.DataFrame(rows)
-
-
-def offsets(curves: pd.DataFrame) -> pd.DataFrame:
-    """Predicted less measured by predictor, arm and round: columns predictor, arm, round, error, low, high (t over seeds)."""
-    import pandas as pd
-
-    off = curves.assign(off=curves["predicted"] - curves["measured"]).dropna(subset="off")
-    rows = []
-    for key, part in off.groupby(["predictor", "arm", "round"], sort=False):
-        one = mean_interval(part["off"])
-        rows.append((*key, one.value, one.low, one.high))
-    return pd.DataFrame(rows, columns=["predictor", "arm", "round", "error", "low", "high"])
+        rows.append((*of, predictor, one.value, one.low, one.high, one.n, c.difference, c.low, c.high, verdict))
+    columns = "predictor mae low high seeds difference difference_low difference_high verdict".split()
+    return pd.DataFrame(rows, columns=[*by, *columns])

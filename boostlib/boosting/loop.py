@@ -1,16 +1,19 @@
 """The boosting loop: Algorithm 2 of the paper, for any task, learner, filter, labeler and policy.
 
-The arms of the comparison are settings of this one loop. Each step of a round leaves one table, a row a response
-(`record.TABLES`); what is there is not computed again.
-Not covered: where the tables lie (record), running many loops (many, launch), statistics of the result (analysis).
+The arms of the comparison are settings of this one loop. Each step of a round leaves one table, a row a response; what is
+there is not computed again. Not covered: how a file is written (runs), many loops (many), statistics (analysis).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,26 +21,41 @@ import pandas as pd
 from boostlib import runs
 from boostlib.allocation import Statistics, allocate
 from boostlib.boosting import labelers
-from boostlib.boosting.record import Record, paired, tabled
 from boostlib.boosting.settings import Settings
-from boostlib.learners import Example, Learner, Sampling
+from boostlib.learners import Example, Learner, Response, Sampling
 from boostlib.progress import bar
-from boostlib.tasks import Task
+from boostlib.tasks import Problem, Task
 
 SAMPLES, LABELS, FILTER, LABEL_FILTER, ALLOCATION, TRAINING = range(6)  # streams of randomness within (seed, round)
 
 
-@dataclass(kw_only=True)
-class Loop(Record):
-    """One arm and one seed."""
+TABLES = {  # <name>.jsonl of a round: its columns; ids: the tokens as sampled, null where there are none
+    "test": ["id", "response", "tokens", "finished", "status"],
+    "samples": ["id", "sample", "response", "tokens", "finished", "ids"],  # k rows a prompt
+    "verdicts": ["id", "sample", "status", "accepted"],  # a row for each of samples
+    "labels": ["id", "sample", "response", "status", "accepted", "ids"],
+    "examples": ["id", "source", "weight", "response", "ids"],  # source: S+ or D
+}
 
+
+@dataclass
+class Loop:
+    """One arm and one seed. ``folder`` is its own, ``base`` is shared by all arms that sample f_0 alike."""
+
+    folder: Path
+    base: Path
+    seed: int
+    rounds: int
     task: Task
     test: Task
     learner: Learner
+    arm: str
     settings: Settings
     keep_models: bool = False
     show: bool = True
     _placed: int | None = None  # the round whose weights the learner has
+
+    SHARED = {"test": "evaluate", "samples": "sample"}  # tables of f_0 that arms share, and the steps that make them
 
     def run(self) -> list[dict]:
         """One row a round t = 0..rounds: what f_t is worth, and the data that made f_{t+1} of it."""
@@ -59,48 +77,32 @@ class Loop(Record):
             runs.write_json(done, row)
         if not last and not self.keep_models:  # f_{t+1} is safe: nothing resumes from f_t
             shutil.rmtree(self.at(t) / "model", ignore_errors=True)
-        return runs.read_json(done, sealed=True) | {"seconds": self.seconds(t)}
+        where = {"arm": self.arm, "folder": str(self.folder), "base": str(self.base)}
+        return runs.read_json(done, sealed=True) | where | {"seconds": self.seconds(t)}
 
     # --- the steps of a round -----------------------------------------------------------------------------------------
 
     def evaluate(self, t: int) -> dict:
         """Greedy accuracy of f_t on the test problems."""
-
-        def make() -> pd.DataFrame:
-            answers = self.draw(t, self.test, 1, temperature=0.0, what="test")
-            return answers.assign(status=self.grade(self.test, answers))
-
-        status = self.once(t, "test", make)["status"].to_numpy()
-        judged = status[status != "error"]
+        answers = self.once(t, "test", lambda: self.graded(self.test, self.draw(t, "test", self.test, 1, 0.0)))
+        judged = answers["status"][answers["status"] != "error"]
         return {"test_accuracy": float(np.mean(judged == "pass")), "n_test": len(judged)}
 
     def sample(self, t: int) -> pd.DataFrame:
         """k responses of f_t to each training prompt."""
         s = self.settings
-        return self.once(t, "samples", lambda: self.draw(t, self.task, s.k, temperature=s.temperature, what="samples"))
+        return self.once(t, "samples", lambda: self.draw(t, "samples", self.task, s.k, s.temperature))
 
     def filter(self, t: int, samples: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
         """The true quality of every sample, and what the noisy filter makes of it."""
-
-        def make() -> pd.DataFrame:
-            status = self.grade(self.task, samples)
-            return samples.assign(status=status, accepted=self.accepts(samples, status, self.rng(t, FILTER)))
-
-        verdicts = self.once(t, "verdicts", make)
+        verdicts = self.once(t, "verdicts", lambda: self.filtered(self.graded(self.task, samples), self.rng(t, FILTER)))
         status, accepted = verdicts["status"].to_numpy(), verdicts["accepted"].to_numpy()
-        right, known = status == "pass", status != "error"
-        return verdicts, {
-            "train_accuracy": float(right.sum() / max(1, known.sum())),
-            "train_accuracy_at_k": float(self.by_prompt(right).any(1).mean()),
-            "n_train": len(self.task.problems),
-            "k": self.settings.k,
-            "accepted": int(accepted.sum()),
-            "false_accepts": int((accepted & ~right).sum()),
-            "false_rejects": int((~accepted & right).sum()),
-            "failed": int((~self.by_prompt(accepted).any(1)).sum()),
-            "errors": int((~known).sum()),
-            "tokens_sampled": int(samples["tokens"].sum()),
-        }
+        right, known, failed = status == "pass", status != "error", ~self.by_prompt(accepted).any(1)
+        facts = sums(accepted=accepted, false_accepts=accepted & ~right, false_rejects=~accepted & right)
+        facts |= sums(failed=failed, errors=~known, tokens_sampled=samples["tokens"])
+        facts |= {"n_train": len(self.task.problems), "k": self.settings.k}
+        facts |= {"train_accuracy": float(right.sum() / max(1, known.sum()))}
+        return verdicts, facts | {"train_accuracy_at_k": float(self.by_prompt(right).any(1).mean())}
 
     def label(self, t: int, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
         """Spend the budget where the policy says; weak data (A) is what the filter accepts of the labeler's answers."""
@@ -114,20 +116,15 @@ class Loop(Record):
             counts = allocate(s.policy, self.statistics(t, verdicts), budget, self.rng(t, ALLOCATION))
             asked = np.flatnonzero(counts)
             chosen, keys = [problems[i] for i in asked], [(self.seed, t, LABELS, int(i)) for i in asked]
-            labels = tabled(chosen, self.labeler(t)(chosen, counts[asked], keys))
-            status = self.grade(self.task, labels)
-            kept = self.accepts(labels, status, self.rng(t, LABEL_FILTER)) if s.weak_data == "A" else status != "error"
-            return labels.assign(status=status, accepted=kept)
+            labels = self.graded(self.task, tabled(chosen, self.labeler(t)(chosen, counts[asked], keys)))
+            if s.weak_data == "A":
+                return self.filtered(labels, self.rng(t, LABEL_FILTER))
+            return labels.assign(accepted=labels["status"] != "error")
 
         labels = self.once(t, "labels", make)
         right, kept = labels["status"].to_numpy() == "pass", labels["accepted"].to_numpy()
-        return labels, {
-            "budget": budget,
-            "labels": len(labels),
-            "labels_right": int(right.sum()),
-            "labels_kept": int(kept.sum()),
-            "labels_kept_right": int((right & kept).sum()),
-        }
+        facts = sums(labels_right=right, labels_kept=kept, labels_kept_right=right & kept)
+        return labels, facts | {"budget": budget, "labels": len(labels)}
 
     def mixture(self, t: int, samples: pd.DataFrame, verdicts: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         """S+ at total weight 1 - alpha and D at total weight alpha, evenly within each (Algorithm 2: alpha / |D| an example)."""
@@ -142,7 +139,9 @@ class Loop(Record):
                 strong = strong.drop_duplicates(["id", "response"])
             if s.max_per_prompt is not None:
                 strong = strong.groupby("id", sort=False).head(s.max_per_prompt)
-            weights = s.weights(len(strong), len(weak))
+            weights = (1.0, 1.0)
+            if s.alpha is not None:
+                weights = (1 - s.alpha) / max(1, len(strong)), s.alpha / max(1, len(weak))
             return pd.concat([strong.assign(weight=weights[0]), weak.assign(weight=weights[1])])
 
         return self.once(t, "examples", make)
@@ -152,23 +151,21 @@ class Loop(Record):
         s, facts, model = self.settings, self.at(t + 1) / "training.json", self.at(t + 1) / "model"
         if not facts.exists():
             start, prompts = time.perf_counter(), {p.id: p.prompt for p in self.task.problems}
-            data = [
-                Example(prompts[e.id], e.response, e.weight, None if e.ids is None else tuple(e.ids))
-                for e in examples[examples["weight"] > 0].itertuples()
-            ]
-            learner, steps = self.place(0 if s.init_from == "base" else t), s.steps if data else 0
-            measured = {"loss_first": None, "loss_last": None, "tokens": 0}
+            used = examples[examples["weight"] > 0]
+            ids = [None if one is None else tuple(one) for one in used["ids"]]
+            data = list(map(Example, used["id"].map(prompts), used["response"], used["weight"], ids))
+            learner = self.place(0 if s.init_from == "base" else t)
+            told = {"loss_first": None, "loss_last": None, "tokens": 0}
             if data:
                 seed = int(np.random.SeedSequence((self.seed, t, TRAINING)).generate_state(1)[0])
-                with self.bar(f"round {t} training", steps, "step") as progress:
-                    how = dict(steps=steps, batch_size=s.batch_size, lr=s.lr, seed=seed, progress=progress.update)
-                    measured = learner.fine_tune(data, **how)
+                with self.bar(f"round {t} training", s.steps, "step") as progress:
+                    how = dict(steps=s.steps, batch_size=s.batch_size, lr=s.lr, seed=seed, progress=progress.update)
+                    told = learner.fine_tune(data, **how)
             learner.save(model)
             runs.seal_folder(model)
             self._placed = t + 1
-            told = {name: measured[name] for name in ("loss_first", "loss_last")}
-            told |= {"tokens_trained": int(measured["tokens"]), "steps": steps, "examples": len(data)}
-            runs.write_json(facts, told)
+            row = {name: told[name] for name in ("loss_first", "loss_last")} | {"tokens_trained": int(told["tokens"])}
+            runs.write_json(facts, row | {"steps": s.steps if data else 0, "examples": len(data)})
             self.clock(t, "training", start)
         return runs.read_json(facts, sealed=True)
 
@@ -184,28 +181,24 @@ class Loop(Record):
     def place(self, t: int) -> Learner:
         """The learner with the weights of f_t, read only when something has to be computed with them."""
         if self._placed != t:
-            model = self.at(t) / "model" if t else None
-            if model and not model.exists():
+            model = self.at(t) / "model"
+            if t and not model.exists():
                 why = f"{model}, the checkpoint that round {t} goes on from, was removed; to compute this seed anew, delete"
                 raise RuntimeError(f"{why} {self.folder} and start again")
-            if model:
+            if t:
                 runs.check_folder(model, self.folder)
-            self.learner.load(model)
+            self.learner.load(model if t else None)
             self._placed = t
         return self.learner
 
-    def draw(self, t: int, task: Task, k: int, *, temperature: float, what: str) -> pd.DataFrame:
-        keys, start, tokens = [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))], time.perf_counter(), 0
-        with self.bar(f"round {t} {what}", len(task.problems) * k, "response") as shown:
-
-            def progress(samples: int, new: int) -> None:
-                nonlocal tokens
-                tokens += new
-                shown.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
-                shown.update(samples)
-
-            how = dict(keys=keys, sampling=self.sampling(temperature), progress=progress)
-            return tabled(task.problems, self.place(t).sample([p.prompt for p in task.problems], k, **how))
+    def draw(self, t: int, what: str, task: Task, k: int, temperature: float) -> pd.DataFrame:
+        prompts, keys = (
+            [p.prompt for p in task.problems],
+            [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))],
+        )
+        with self.bar(f"round {t} {what}", len(prompts) * k, "response") as progress:
+            how = dict(sampling=self.sampling(temperature), progress=lambda samples, tokens: progress.update(samples))
+            return tabled(task.problems, self.place(t).sample(prompts, k, keys=keys, **how))
 
     def sampling(self, temperature: float) -> Sampling:
         tokens = self.settings.max_new_tokens or self.task.max_new_tokens
@@ -227,28 +220,97 @@ class Loop(Record):
         past = [self.read(r, "labels").groupby("id")["accepted"].agg(["size", "sum"]) for r in range(t)]
         labels = np.reshape([one.reindex(ids, fill_value=0) for one in past], (t, len(ids), 2))
         seen = [*(self.read(r, "verdicts") for r in range(t)), verdicts]
-        accepted = np.array([self.by_prompt(one["accepted"]).sum(1) for one in seen])
+        accepted = [self.by_prompt(one["accepted"]).sum(1) for one in seen]
         p = self.by_prompt(verdicts["status"] == "pass").mean(1)
         return Statistics(accepted, self.settings.k, labels[..., 0], labels[..., 1], p=p)
 
-    def grade(self, task: Task, answers: pd.DataFrame) -> np.ndarray:
+    def graded(self, task: Task, answers: pd.DataFrame) -> pd.DataFrame:
+        """With a column ``status``: pass, fail, timeout, or error where the checker failed."""
         status = task.grade(paired(task, answers))
         share = status.count("error") / max(1, len(status))
-        if share > self.settings.max_error_rate:
-            raise RuntimeError(
-                f"{share:.1%} of {len(status)} checks of {task.name} failed in the checker itself (allowed: "
-                f"{self.settings.max_error_rate:.1%}); nothing was trained on them; see boostlib.sandbox.level() and start again"
+        if share > (most := self.settings.max_error_rate):
+            what = (
+                f"{share:.1%} of {len(status)} checks of {task.name} failed in the checker itself (allowed: {most:.1%})"
             )
-        return np.array(status, dtype=object)
+            raise RuntimeError(f"{what}; nothing was trained on them; see boostlib.sandbox.level() and start again")
+        return answers.assign(status=np.array(status, dtype=object))
 
-    def accepts(self, answers: pd.DataFrame, status: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What the filter accepts; a check that failed in the checker is no verdict, and is accepted by none."""
-        s, right = self.settings, status == "pass"
+    def filtered(self, graded: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """With a column ``accepted``; a check that failed in the checker is no verdict, and is accepted by none."""
+        s, right = self.settings, graded["status"].to_numpy() == "pass"
         if s.filter is None:
-            return labelers.noisy(right, s.gamma_fp, s.gamma_fn, rng) & (status != "error")
-        given = zip(paired(self.task, answers), right, strict=True)
-        return np.array([bool(s.filter(*pair, bool(ok), rng)) for pair, ok in given], dtype=bool) & (status != "error")
+            accepted = labelers.noisy(right, s.gamma_fp, s.gamma_fn, rng)
+        else:
+            given = zip(paired(self.task, graded), right, strict=True)
+            accepted = np.array([bool(s.filter(*pair, bool(ok), rng)) for pair, ok in given], dtype=bool)
+        return graded.assign(accepted=accepted & (graded["status"] != "error"))
 
     def bar(self, what: str, total: int, unit: str):
-        name = f"{self.folder.parent.name.rpartition('-')[0]} seed {self.seed} {what}"
+        name = f"{self.arm} seed {self.seed} {what}"
         return bar(desc=name, total=total, unit=unit, leave=False, disable=not self.show)
+
+    # --- what is on disk ----------------------------------------------------------------------------------------------
+
+    def at(self, t: int) -> Path:
+        return self.folder / f"round-{t}"
+
+    def mark(self, t: int) -> Path:
+        """The file that ends round t."""
+        return self.at(t) / ("final.json" if t == self.rounds else "round.json")
+
+    def path(self, t: int, name: str) -> Path:
+        return table_path(self.folder, self.base, self.seed, t, name)
+
+    def finished(self) -> int:
+        """How many of its rounds are on disk."""
+        return sum(self.mark(t).exists() for t in range(self.rounds + 1))
+
+    def read(self, t: int, name: str) -> pd.DataFrame:
+        table = pd.DataFrame(runs.read_rows(self.path(t, name)), columns=TABLES[name], dtype=object)
+        return table.assign(accepted=table["accepted"].astype(bool)) if "accepted" in table else table
+
+    def once(self, t: int, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """A table of round t, made where it is missing; what is used is always what stands on disk."""
+        if not self.path(t, name).exists():
+            start = time.perf_counter()
+            rows = make()[TABLES[name]].itertuples(index=False, name=None)
+            runs.write_rows(self.path(t, name), (dict(zip(TABLES[name], row, strict=True)) for row in rows))
+            self.clock(t, name, start)
+        return self.read(t, name)
+
+    def clock(self, t: int, what: str, start: float) -> None:
+        """Wall time of a step: a note beside the artefacts, no part of them; a full disk stops at the next artefact."""
+        took = {"round": t, "what": what, "seconds": round(time.perf_counter() - start, 3)}
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "times.jsonl", "a") as file:
+                file.write(json.dumps(took) + "\n")
+
+    def seconds(self, t: int) -> float:
+        """What the steps of round t took, over all processes that worked on it; a torn or damaged note is skipped."""
+        notes, line = self.folder / "times.jsonl", rf'^{{"round": {t}, "what": "\w+", "seconds": (-?\d+\.\d+)}}$'
+        text = notes.read_text(errors="replace") if notes.exists() else ""
+        return sum(map(float, re.findall(line, text, re.MULTILINE)), 0.0)
+
+
+def table_path(folder: Path, base: Path, seed: int, t: int, name: str) -> Path:
+    """Where a table of round t lies: what f_0 answers is shared by all arms, and its test answers by all seeds."""
+    shared = {"test": base, "samples": base / f"seed-{seed}"} if t == 0 else {}
+    return shared.get(name, folder / f"round-{t}") / f"{name}.jsonl"
+
+
+def tabled(problems: Sequence[Problem], drawn: Sequence[Sequence[Response]]) -> pd.DataFrame:
+    """A row a response, in the order of the problems."""
+    numbered = ((p.id, j, r) for p, some in zip(problems, drawn, strict=True) for j, r in enumerate(some))
+    rows = [(i, j, r.text, r.tokens, r.finished, r.ids) for i, j, r in numbered]
+    return pd.DataFrame(rows, columns=TABLES["samples"], dtype=object)
+
+
+def paired(task: Task, answers: pd.DataFrame) -> list[tuple[Problem, str]]:
+    """(problem, response) of every row, as tasks grade them."""
+    problems = {p.id: p for p in task.problems}
+    return [(problems[i], response) for i, response in zip(answers["id"], answers["response"], strict=True)]
+
+
+def sums(**columns: Sequence) -> dict[str, int]:
+    return {name: int(np.sum(column)) for name, column in columns.items()}

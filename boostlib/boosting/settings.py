@@ -5,10 +5,12 @@ Not covered: sizes of tasks and models (the caller brings them).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -41,17 +43,28 @@ METHODS: dict[str, dict[str, Any]] = {  # settings of the loop that give a publi
     "DART-Prop2Diff": {"labeler": "self", "policy": "prop2diff", "alpha": None, "init_from": "base"},
 }
 
-INF = math.inf
-NUMBERS: dict[str, tuple[float, float, str]] = {  # setting -> least, most (infinity is none of them), in words
-    **dict.fromkeys(("k", "steps", "batch_size"), (1, INF, "a whole number of at least 1")),
-    **dict.fromkeys(("max_new_tokens", "max_per_prompt"), (1, INF, "a whole number of at least 1, or None")),
-    **dict.fromkeys(("budget", "labels_per_prompt"), (0, INF, "a whole number of at least 0, or None")),
+MOST = sys.float_info.max  # of a number: neither infinite nor none
+NUMBERS: dict[str, tuple[float, float, str]] = {  # setting -> least, most, in words
+    **dict.fromkeys(("k", "steps", "batch_size"), (1, MOST, "a whole number of at least 1")),
+    **dict.fromkeys(("max_new_tokens", "max_per_prompt"), (1, MOST, "a whole number of at least 1, or None")),
+    **dict.fromkeys(("budget", "labels_per_prompt"), (0, MOST, "a whole number of at least 0, or None")),
     **dict.fromkeys(("gamma_fp", "gamma_fn", "max_error_rate"), (0, 1, "in [0, 1]")),
-    "shots": (0, INF, "a whole number of at least 0"),
+    "shots": (0, MOST, "a whole number of at least 0"),
     "alpha": (0, 1, "in [0, 1], or None for equal weights"),
-    "temperature": (0, INF, "0 (greedy) or a positive number"),
-    "lr": (math.ulp(0), INF, "a positive number"),
+    "temperature": (0, MOST, "0 (greedy) or a positive number"),
+    "lr": (math.ulp(0), MOST, "a positive number"),
 }
+
+
+def is_number(value: Any, least: float, most: float = MOST, kind: type = Integral) -> bool:
+    """Whether it is a whole number (``kind`` Real: any) of this range; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(least <= value <= most)
+
+
+def need(name: str, value: Any, ok: bool, right: str) -> None:
+    """Raises ValueError, in one sentence, where a value is not ``ok``; ``right`` says what it must be."""
+    if not ok:
+        raise ValueError(f"{name} = {value!r} is not possible: it must be {right}")
 
 
 @dataclass(frozen=True)
@@ -85,28 +98,24 @@ class Settings:
     max_error_rate: float = 0.01  # share of checks that may fail in the checker before a round stops
 
     def __post_init__(self) -> None:
-        def need(name: str, ok: bool, right: str) -> None:
-            if not ok:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not possible: it must be {right}")
-
         for name, (least, most, right) in NUMBERS.items():
             value = getattr(self, name)
-            kind = whole(value) if "whole" in right else isinstance(value, Real) and not isinstance(value, bool)
-            need(name, kind and least <= value <= most and value < INF or value is None and "None" in right, right)
+            number = is_number(value, least, most, Integral if "whole" in right else Real)
+            need(name, value, number or value is None and "None" in right, right)
             object.__setattr__(self, name, value.item() if isinstance(value, np.generic) else value)
         betas = list(self.beta.values()) if isinstance(self.beta, Mapping) else [self.beta]
-        chances = all(isinstance(b, Real) and not isinstance(b, bool) and 0 <= b <= 1 for b in betas) and any(betas)
-        need("beta", chances, "in (0, 1], or a mapping of level to chance")
-        known = self.labeler in LABELERS or callable(self.labeler) or self.labeler_is_model
-        need("labeler", known, f"one of {', '.join(LABELERS)}, a function, or another model or its folder")
-        known = self.policy in POLICIES if isinstance(self.policy, str) else callable(self.policy)
-        need("policy", known, f"one of {', '.join(POLICIES)}, or a function")
-        known = callable(self.filter) and self.gamma_fp == self.gamma_fn == 0
-        need("filter", known or self.filter is None, "None, or a function, and then the gammas are 0")
-        for name, known in {"weak_data": ("A", "all"), "init_from": ("previous", "base")}.items():
-            need(name, getattr(self, name) in known, " or ".join(f'"{one}"' for one in known))
+        chances = all(is_number(b, 0, 1, Real) for b in betas) and any(betas)
+        need("beta", self.beta, chances, "in (0, 1], or a mapping of level to chance")
+        ok = self.labeler in LABELERS or callable(self.labeler) or self.labeler_is_model
+        need("labeler", self.labeler, ok, f"one of {', '.join(LABELERS)}, a function, or another model or its folder")
+        ok = self.policy in POLICIES if isinstance(self.policy, str) else callable(self.policy)
+        need("policy", self.policy, ok, f"one of {', '.join(POLICIES)}, or a function")
+        ok = self.filter is None or callable(self.filter) and self.gamma_fp == self.gamma_fn == 0
+        need("filter", self.filter, ok, "None, or a function, and then the gammas are 0")
+        need("weak_data", self.weak_data, self.weak_data in ("A", "all"), '"A" or "all"')
+        need("init_from", self.init_from, self.init_from in ("previous", "base"), '"previous" or "base"')
         for name in ("accumulate", "dedup"):
-            need(name, isinstance(getattr(self, name), bool), "True or False")
+            need(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
 
     @property
     def labeler_is_model(self) -> bool:
@@ -119,12 +128,6 @@ class Settings:
             return self.labels_per_prompt * (failed if self.policy == "hard" else prompts)
         return prompts * self.k if self.budget is None else self.budget
 
-    def weights(self, strong: int, weak: int) -> tuple[float, float]:
-        """Weight of one example of S+ and of one of D."""
-        if self.alpha is None:
-            return 1.0, 1.0
-        return (1 - self.alpha) / max(1, strong), self.alpha / max(1, weak)
-
     def identity(self) -> dict:
         """Settings as plain data; a function by its name and source, a model by its weights. ``filter`` stands in it only
         where there is one, so that a run without keeps its name."""
@@ -132,38 +135,29 @@ class Settings:
         return {name: _named(value) for name, value in values.items() if name != "filter" or value is not None}
 
 
-def whole(value: Any) -> bool:
-    """Whether it is a whole number; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def settings_of(arm: str, own: Mapping[str, Any], common: Mapping[str, Any]) -> Settings:
     """Settings of one arm: the common ones and its own. Raises ValueError for a name that is no setting."""
     known = [f.name for f in fields(Settings)]
-    for name in (*common, *own):
-        if name not in known:
-            raise ValueError(f"arm {arm!r}: {name!r} is no setting of the loop; there are {', '.join(known)}")
-    if "gamma_fp" in own or "gamma_fn" in own:  # an arm with gammas of its own does without the others' function
-        own = {"filter": None, **own}
-    return Settings(**{**common, **own})
+    if unknown := [name for name in {**common, **own} if name not in known]:
+        raise ValueError(f"arm {arm!r}: {unknown[0]!r} is no setting of the loop; there are {', '.join(known)}")
+    gammas = {"gamma_fp", "gamma_fn"} & own.keys()  # an arm with its own does without the others' function
+    return Settings(**{**common, **({"filter": None} if gammas else {}), **own})
 
 
 def arms_of(arms: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Names of ARMS and METHODS, or a mapping of the user's own names to the settings that differ. Raises ValueError for an
     unknown name, and for one that can't name a folder."""
-    known = ARMS | METHODS
-    if not isinstance(arms, Mapping | list | tuple) or not arms:
-        raise ValueError(f"arms = {arms!r}: give a list of {', '.join(known)}, or a mapping of name to settings")
+    known, own, there = ARMS | METHODS, isinstance(arms, Mapping), ", ".join(ARMS | METHODS)
+    listed = isinstance(arms, Mapping | list | tuple) and bool(arms)
+    need("arms", arms, listed, f"a list of {there}, or a mapping of name to settings")
     for arm in arms:
         if not isinstance(arm, str) or arm in ("", "base") or set(arm) & set("/\\\0"):
             raise ValueError(f"an arm can't be called {arm!r}: its name is that of a folder, and base is taken")
-        if arm not in known and not isinstance(arms, Mapping):
-            raise ValueError(
-                f"unknown arm {arm!r}: there are {', '.join(known)}, or give a mapping of name to settings"
-            )
-        if isinstance(arms, Mapping) and not isinstance(arms[arm], Mapping):
+        if not own and arm not in known:
+            raise ValueError(f"unknown arm {arm!r}: there are {there}, or give a mapping of name to settings")
+        if own and not isinstance(arms[arm], Mapping):
             raise ValueError(f"arm {arm!r}: give a mapping of its settings, not {arms[arm]!r}")
-    return dict(arms) if isinstance(arms, Mapping) else {arm: known[arm] for arm in arms}
+    return dict(arms) if own else {arm: known[arm] for arm in arms}
 
 
 def _named(value: Any) -> Any:
@@ -175,8 +169,7 @@ def _named(value: Any) -> Any:
         return f"model:{value.fingerprint()}"
     if not callable(value):
         return str(value) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value
-    try:
+    source = ""  # of what is built in, or typed at a prompt
+    with contextlib.suppress(OSError, TypeError):
         source = inspect.getsource(value)
-    except (OSError, TypeError):  # built in, or typed at a prompt
-        source = ""
     return f"{getattr(value, '__qualname__', type(value).__name__)}:{hashlib.sha256(source.encode()).hexdigest()[:12]}"

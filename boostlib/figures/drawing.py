@@ -1,9 +1,7 @@
 """What figures share: means with intervals, lines with their bands and names, dots with whiskers, keys, notes.
 
 Bands and whiskers are t intervals over seeds; where an arm has one seed, Wilson intervals over the prompts, and a line
-under the figure says so.
-
-Not covered: colours, style and saving (palette), whole figures.
+under the figure says so. Not covered: colours, style and saving (palette), whole figures.
 """
 
 from __future__ import annotations
@@ -20,14 +18,12 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from boostlib.analysis import intervals
-from boostlib.figures.palette import PERCENT, colours_of, label_of
+from boostlib.figures.palette import PAGE, PERCENT, colours_of, label_of
 
 
 def summarise(table: pd.DataFrame, value: str, by: Sequence[str], n: str | None = None) -> pd.DataFrame:
-    """Mean and 95% interval of a column over the rows (seeds) of each group: columns by, mean, low, high, seeds.
-
-    One seed has no t interval; where ``n`` names the column with the number of prompts its Wilson interval stands in.
-    """
+    """Mean and 95% interval of a column over the rows (seeds) of each group: columns by, mean, low, high, seeds. One seed
+    has no t interval; where ``n`` names the column with the number of prompts its Wilson interval stands in."""
     rows = []
     for key, group in table.dropna(subset=[value]).groupby(list(by), sort=False):
         one = intervals.mean_interval(group[value])
@@ -38,21 +34,17 @@ def summarise(table: pd.DataFrame, value: str, by: Sequence[str], n: str | None 
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
 
 
+def panels(rows: int, columns: int, height: float, width: float = PAGE, **more) -> tuple[Figure, np.ndarray]:
+    """A figure (inches) and its axes (rows, columns); ``more`` goes to `Figure.subplots`."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.subplots(rows, columns, squeeze=False, **more)
+
+
 def curves(
-    ax: Axes,
-    table: pd.DataFrame,
-    y: str,
-    x: str = "round",
-    by: str = "arm",
-    n: str | None = None,
-    ends: bool = True,
-    colours: Mapping[str, str] | None = None,
+    ax: Axes, table: pd.DataFrame, y: str, x="round", by="arm", n: str | None = None, ends=True, colours: Mapping = None
 ) -> pd.DataFrame:
     """One line per value of ``by``: the mean of y over seeds at each x, its 95% band, its name at its end; returns what
-    was drawn.
-
-    ``colours``: name -> colour, in the order of drawing; None: ``colours_of`` the names.
-    """
+    was drawn. ``colours``: name -> colour, in the order of drawing; None: ``colours_of`` the names."""
     colours = colours_of(table[by]) if colours is None else colours
     drawn = summarise(table, y, [by, x], n).sort_values(x)
     floor = 0.0 if drawn["mean"].min() >= 0 else -np.inf  # a share's or a count's band ends at 0
@@ -75,12 +67,9 @@ def curves(
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Name lines at their right ends, (x, y, text, colour) each, moved apart just enough that none overlap.
-
-    The least sum of squared moves with the order kept: blocks of labels that touch share the mean of their wishes.
-    """
-    size = 7.5
-    gap = 1.25 * size
+    """Name lines at their right ends, (x, y, text, colour) each, moved apart just enough that none overlap: the least sum
+    of squared moves with the order kept: blocks of labels that touch share the mean of their wishes."""
+    size, gap = 7.5, 1.25 * 7.5  # points
     fig = ax.get_figure(root=True)
     fig.draw_without_rendering()  # the layout must stand before heights in points mean anything
     height = ax.get_window_extent().height * 72 / fig.dpi
@@ -94,8 +83,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
             (a, m), (b, n) = blocks[-2:]
             blocks[-2:] = [[(a * m + b * n) / (m + n), m + n]]
     places = [start for start, count in blocks for _ in range(int(count))]
-    top = max(height - (len(ends) - 1) * gap, 0.0)
-    right = max(x for x, *_ in ends)
+    top, right = max(height - (len(ends) - 1) * gap, 0.0), max(x for x, *_ in ends)
     free = {"annotation_clip": False}  # names stand outside the axes
     for i, ((x, y, text, colour), place, wish) in enumerate(zip(ends, places, wishes, strict=True)):
         shift = min(max(place, 0.0), top) + i * gap - wish
@@ -107,24 +95,11 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     fig.draw_without_rendering()
 
 
-def dots(
-    ax: Axes,
-    x,
-    y,
-    low,
-    high,
-    colour: str,
-    *,
-    marker: str = "o",
-    size: float = 4.5,
-    width: float = 1.4,
-    upright: bool = False,
-    **more,
-) -> None:
+def dots(ax: Axes, x, y, low, high, colour: str, size=4.5, width=1.4, upright: bool = False, **more) -> None:
     """Points at (x, y) with their intervals, which lie along x, or along y where they stand ``upright``."""
     along = ax.vlines if upright else ax.hlines
     along(x if upright else y, low, high, color=colour, lw=width)
-    ax.plot(x, y, marker, color=colour, ms=size, **more)
+    ax.plot(x, y, "o", color=colour, ms=size, **more)
 
 
 def name_rows(ax: Axes, names: Sequence[str], xlabel: str) -> None:
@@ -139,15 +114,8 @@ def name_rows(ax: Axes, names: Sequence[str], xlabel: str) -> None:
 def key_line(fig: Figure, names: Mapping[str, str], ncols: int | None = None, dotted: Iterable[str] = ()) -> None:
     """The names (text -> colour) in one line above the panels, each in its colour: a key where line ends have no room."""
     handles = [Line2D([], [], color=c, lw=2, ls=":" if name in dotted else "-") for name, c in names.items()]
-    legend(
-        fig,
-        handles=handles,
-        labels=list(names),
-        labelcolor=list(names.values()),
-        ncols=ncols or len(names),
-        handlelength=1.1,
-        columnspacing=1.3,
-    )
+    look = {"labelcolor": list(names.values()), "ncols": ncols or len(names), "handlelength": 1.1, "columnspacing": 1.3}
+    legend(fig, handles=handles, labels=list(names), **look)
 
 
 def legend(fig: Figure, **more) -> None:
@@ -162,8 +130,7 @@ def note(fig: Figure, text: str) -> None:
 
 def note_seeds(fig: Figure, table: pd.DataFrame) -> None:
     """What the intervals of the figure are over, from columns arm and seed."""
-    seeds = table.groupby("arm")["seed"].nunique()
-    least, most = seeds.min(), seeds.max()
+    least, most = table.groupby("arm")["seed"].nunique().agg(["min", "max"])
     text = f"95% t intervals over {least if least == most else f'{least} to {most}'} seeds"
     if most == 1:
         text = "one seed: 95% Wilson intervals over problems, given the seed"

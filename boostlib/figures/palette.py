@@ -17,25 +17,17 @@ from matplotlib.ticker import PercentFormatter
 
 from boostlib import runs
 
-ARMS = {  # the order and the words of every figure
-    "do_nothing": "do nothing",
-    "filter_only": "filter only",
-    "self_labeled": "self-labeled",
-    "boosting": "boosting",
-    "uniform": "uniform labels",
-    "labels_only": "labels only",
+_ARMS = {  # the order, words and colours of every figure, apart for colour-blind readers too (a test holds them to it)
+    "do_nothing": ("do nothing", "#4d4d4d"),
+    "filter_only": ("filter only", "#0b3c9a"),
+    "self_labeled": ("self-labeled", "#a03e91"),
+    "boosting": ("boosting", "#e1550a"),
+    "uniform": ("uniform labels", "#179864"),
+    "labels_only": ("labels only", "#4eb0e2"),
 }
-ARM_COLOURS = {  # apart for colour-blind readers too (a test holds them to it)
-    "do_nothing": "#4d4d4d",
-    "filter_only": "#0b3c9a",
-    "self_labeled": "#a03e91",
-    "boosting": "#e1550a",
-    "uniform": "#179864",
-    "labels_only": "#4eb0e2",
-}
-POLICY_COLOURS = {  # hard and uniform are the arms of those names
+ARMS, ARM_COLOURS = ({arm: pair[i] for arm, pair in _ARMS.items()} for i in (0, 1))
+COLOURS = ARM_COLOURS | {  # and of policies; hard and uniform are the arms of those names
     "hard": ARM_COLOURS["boosting"],
-    "uniform": ARM_COLOURS["uniform"],
     "random_subset": "#8a8a8a",
     "prop2diff": ARM_COLOURS["filter_only"],
     "uniform_until_solved": ARM_COLOURS["labels_only"],
@@ -45,7 +37,6 @@ POLICY_COLOURS = {  # hard and uniform are the arms of those names
     "bandit": "#b8951a",
     "oracle": "#000000",
 }
-COLOURS = ARM_COLOURS | POLICY_COLOURS
 SPARE = ("#7a5c00", "#00687a", "#d17ea8", "#9a9a9a", "#5b3a29", "#6a8f00", "#c9a227")  # for arms of the user's own
 PERCENT = PercentFormatter(1, decimals=0, symbol="")
 PAGE = 6.75  # inches across a page of text; half a page is PAGE by about half of that
@@ -59,35 +50,26 @@ def style() -> None:
     if "inline" in (mpl.get_backend(auto_select=False) or ""):
         plt.switch_backend(mpl.get_backend())  # or a notebook prints a Figure's name where its picture should be
     sns.set_theme(style="ticks", context="paper", font="DejaVu Sans")
-    mpl.rc("figure", dpi=110)
-    mpl.rc("figure.constrained_layout", use=True)
+    mpl.rc("figure", **{"dpi": 110, "constrained_layout.use": True})
     mpl.rc("savefig", dpi=200)
     mpl.rc("font", size=8)
     mpl.rc("legend", fontsize=7.5)
     mpl.rc("axes", titlesize=8.5, labelsize=8, linewidth=0.7, axisbelow=True, grid=True)
-    mpl.rc("axes.spines", top=False, right=False)
-    mpl.rc("axes.grid", axis="y")
+    mpl.rc("axes", **{"spines.top": False, "spines.right": False, "grid.axis": "y"})
     mpl.rc("grid", color="#e6e6e6", linewidth=0.6)
-    mpl.rc(("xtick", "ytick"), labelsize=7.5)
-    mpl.rc(("xtick.major", "ytick.major"), width=0.7, size=3)
+    mpl.rc(("xtick", "ytick"), **{"labelsize": 7.5, "major.width": 0.7, "major.size": 3})
     mpl.rc("lines", linewidth=1.6, markersize=3.5)
     mpl.rc("pdf", fonttype=42)
-    mpl.rc("svg", hashsalt="boostlib")
 
 
 def save(fig: Figure, name: str, data: pd.DataFrame, manifest_hash: str, folder: str | Path = "figures") -> list[Path]:
-    """Write folder/name.png, .pdf and .csv, each whole or not at all; returns the three paths.
-
-    The manifest's hash is PNG text "Manifest", a PDF keyword and the CSV's last column. No date or version goes in: the
-    same figure and data give the same bytes.
-    """
+    """Write folder/name.png, .pdf and .csv, each whole or not at all; returns the three paths. The manifest's hash is PNG
+    text "Manifest", a PDF keyword and the CSV's last column. The same figure and data give the same bytes."""
     if not manifest_hash:
         raise ValueError("manifest_hash is empty: pass the hash of the manifest whose run made the data")
+    pdf = {"Creator": None, "Producer": None, "CreationDate": None, "Keywords": f"manifest {manifest_hash}"}
     files = {}
-    for kind, metadata in {
-        "png": {"Software": None, "Manifest": manifest_hash},
-        "pdf": {"Creator": None, "Producer": None, "CreationDate": None, "Keywords": f"manifest {manifest_hash}"},
-    }.items():
+    for kind, metadata in {"png": {"Software": None, "Manifest": manifest_hash}, "pdf": pdf}.items():
         buffer = io.BytesIO()
         fig.savefig(buffer, format=kind, metadata=metadata)
         files[kind] = buffer.getvalue()
@@ -103,9 +85,7 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     names = list(dict.fromkeys(names))
     others = [name for name in names if name not in COLOURS]
     if len(others) > len(SPARE):
-        raise ValueError(
-            f"{len(others)} names without a colour ({', '.join(others)}): at most {len(SPARE)} can be told apart"
-        )
+        raise ValueError(f"no colours for {', '.join(others)}: at most {len(SPARE)} new names can be told apart")
     return {name: COLOURS[name] for name in COLOURS if name in names} | dict(zip(others, SPARE, strict=False))
 
 

@@ -6,6 +6,7 @@ Not covered: computing the numbers (boostlib.theory.maps, notebook 01), one styl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,9 +59,7 @@ def rounds_to_error(tables: Mapping[str, pd.DataFrame], eps: float) -> Figure:
     return fig
 
 
-def phase_diagram(
-    maps: Mapping[str, np.ndarray], betas: np.ndarray, gammas: np.ndarray, start: float, rounds: int
-) -> Figure:
+def phase_diagram(maps: Mapping, betas: np.ndarray, gammas: np.ndarray, start: float, rounds: int) -> Figure:
     """`maps.phase_diagram`: one panel an arm; the line is where the run ends at the accuracy it began with."""
     fig, axes = plt.subplots(1, len(maps), figsize=(PAGE, 2.7), sharey=True)
     for ax, (arm, values) in zip(axes, maps.items(), strict=True):
@@ -71,8 +70,8 @@ def phase_diagram(
             line = ax.contour(betas, gammas, values, levels=[start], colors="white", linewidths=1.4)
             ax.clabel(line, fmt={start: "collapse boundary"}, fontsize=7)
         else:
-            ax.text(0.5, 0.5, "below the start\neverywhere", color="white", ha="center", va="center", fontsize=7.5,
-                    transform=ax.transAxes)  # fmt: skip
+            middle = dict(ha="center", va="center", transform=ax.transAxes)
+            ax.text(0.5, 0.5, "below the start\neverywhere", color="white", fontsize=7.5, **middle)
     axes[0].set_ylabel("filter error rate gamma")
     fig.colorbar(mesh, ax=axes, label=f"accuracy after {rounds} rounds, %", format=PERCENT, pad=0.015)
     return fig
@@ -87,10 +86,8 @@ def samples(table: pd.DataFrame, best: pd.DataFrame, horizon: int) -> Figure:
         top = line.loc[line["accuracy"].idxmax()]
         left.plot(top["k"], top["accuracy"], "o", color=colour, ms=5)
         ends.append((line["k"].iloc[-1], line["accuracy"].iloc[-1], f"gamma = {gamma:g}", colour))
-    left.set(
-        xscale="log", xlabel="samples a prompt, k (dot: the best)", ylabel=f"accuracy after {horizon} rounds, %",
-        title="more samples help only behind a good filter",
-    )  # fmt: skip
+    left.set(xscale="log", xlabel="samples a prompt, k (dot: the best)", ylabel=f"accuracy after {horizon} rounds, %")
+    left.set_title("more samples help only behind a good filter")
     left.set_xticks(SAMPLES, labels=SAMPLES)
     left.minorticks_off()
     left.yaxis.set_major_formatter(PERCENT)
@@ -116,18 +113,14 @@ def fading(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         ax.grid(False)
     axes[0].set_ylabel("share of answers, %")
     axes[0].yaxis.set_major_formatter(PERCENT)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return fig
 
 
-def limits(
-    maps: Mapping[str, tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray]]], ylabel: str, rounds: int
-) -> Figure:
-    """Which part of the error is the largest: title -> (x, y, part -> (y, x)); colours as in `fading`, lines of equal
-    error in white."""
+def limits(maps: Mapping[str, tuple], ylabel: str, rounds: int) -> Figure:
+    """Which part of the error is the largest: title -> (x, y, part -> (y, x)); lines of equal error in white."""
     fig, axes = plt.subplots(1, len(maps), figsize=(PAGE, 2.8), sharey=True)
-    names, colours = zip(*list(PARTS.values())[1:], strict=True)
+    (_, *names), (_, *colours) = zip(*PARTS.values(), strict=True)
     levels = [0.02, 0.05, 0.1, 0.2, 0.5]
     for ax, (title, (x, y, parts)) in zip(axes, maps.items(), strict=True):
         stack = np.array([parts[part] for part in list(PARTS)[1:]])
@@ -141,8 +134,7 @@ def limits(
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
     handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours] + [plt.Line2D([], [], color="#999999", lw=0.9)]
-    labels = [*names, f"error after {rounds} rounds"]
-    fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    fig.legend(handles, [*names, f"error after {rounds} rounds"], loc="outside upper center", ncols=4, frameon=False)
     return fig
 
 
@@ -150,21 +142,17 @@ def hard_or_uniform(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Columns beta, gamma, round, gain, error: a row for each law of p_0, a column for each horizon; a dot where the
     difference is within 2 standard errors of zero."""
     horizons = sorted(next(iter(tables.values()))["round"].unique())
-    fig, axes = plt.subplots(
-        len(tables), len(horizons), figsize=(PAGE, 2.35 * len(tables)), sharex=True, sharey=True, squeeze=False
-    )
-    for row, (law, table) in zip(axes, tables.items(), strict=True):
-        for ax, t in zip(row, horizons, strict=True):
-            part = table[table["round"] == t]
-            gain = part.pivot(index="gamma", columns="beta", values="gain")
-            mesh = ax.pcolormesh(gain.columns, gain.index, gain, cmap="PuOr_r", vmin=-0.6, vmax=0.6, rasterized=True)
-            unclear = part[part["gain"].abs() <= 2 * part["error"]]
-            ax.plot(unclear["beta"], unclear["gamma"], ".", color="#555555", ms=2.5)
-            ax.set_title(f"{law}, after {t} rounds")
-            ax.grid(False)
-    for ax in axes[-1]:
-        ax.set_xlabel("beta")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("filter error rate gamma")
+    shape, size = (len(tables), len(horizons)), (PAGE, 2.35 * len(tables))
+    fig, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, ((law, table), t) in zip(axes.flat, product(tables.items(), horizons), strict=True):
+        part = table[table["round"] == t]
+        gain = part.pivot(index="gamma", columns="beta", values="gain")
+        mesh = ax.pcolormesh(gain.columns, gain.index, gain, cmap="PuOr_r", vmin=-0.6, vmax=0.6, rasterized=True)
+        unclear = part[part["gain"].abs() <= 2 * part["error"]]
+        ax.plot(unclear["beta"], unclear["gamma"], ".", color="#555555", ms=2.5)
+        ax.set_title(f"{law}, after {t} rounds")
+        ax.grid(False)
+    plt.setp(axes[-1], xlabel="beta")
+    plt.setp(axes[:, 0], ylabel="filter error rate gamma")
     fig.colorbar(mesh, ax=axes, label="accuracy, hard minus uniform (orange: hard wins)", pad=0.015)
     return fig

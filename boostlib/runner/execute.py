@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,13 +30,13 @@ KERNEL = "boostlib"
 NEEDS = {"05": ("02",), "06": ("02", "03", "04", "05")}  # whose runs a notebook reads; without them it is skipped
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 MACHINE = re.compile(rf"\[Errno (1|5|13|28|30|122)\]|No space left on device|Read-only file system|{runs.BUSY}")
-LIFELINE = "__import__('boostlib.processes').processes.end_with_parent({})"
+LIFELINE = "__import__('boostlib.runs', fromlist=['_']).end_with_parent({})"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, and where
-    the executed copy is; rounds and loops are those of the boosting runs inside."""
+    """What came of one notebook. ``state``: done, failed or skipped; ``failure``: cell, source, error, traceback, copy; rounds
+    and loops are those of the boosting runs inside."""
 
     notebook: str
     profile: str
@@ -49,11 +50,9 @@ class Outcome:
     failure: dict | None = None
 
     def sentence(self) -> str:
-        """For people: what was reused and computed."""
-        if self.state == "skipped":
-            return f"{self.notebook} ({self.profile}) skipped: {self.failure['error']}"
-        if self.state == "failed":
-            return f"{self.notebook} ({self.profile}) failed after {self.seconds:.1f} s\n{told(self.failure)}"
+        """For people: what was reused and computed, or the failure."""
+        if self.failure:
+            return f"{self.notebook} ({self.profile}) {self.state}: {told(self.failure)}"
         rounds = f"{self.rounds_reused} reused, {self.rounds_computed} computed"
         work = f"; {self.loops} loops, {self.loops_reused} of them reused whole; rounds: {rounds}" if self.loops else ""
         return f"{self.executed}  {self.seconds:.1f} s{work}"
@@ -61,12 +60,9 @@ class Outcome:
 
 def told(failure: Mapping[str, Any]) -> str:
     """A failure for people: the error first, then the cell and its source, then where the executed copy is."""
-    where = ""
-    if failure.get("cell") is not None:
-        source = "\n".join("    " + line for line in failure["source"].splitlines())
-        where = f"\n  in cell {failure['cell']}:\n{source}"
-    copy = f"\n  executed so far: {failure['copy']}" if failure.get("copy") else ""
-    return f"  {failure['error']}{where}{copy}"
+    where = f"\n  in cell {failure['cell']}:\n" if failure.get("source") else ""
+    copy = f"\n  executed so far: {failure['copy']}" if "copy" in failure else ""
+    return failure["error"] + where + textwrap.indent(failure.get("source", ""), "    ") + copy
 
 
 def exit_code(failures: Sequence[Mapping[str, Any]]) -> int:
@@ -76,15 +72,12 @@ def exit_code(failures: Sequence[Mapping[str, Any]]) -> int:
 
 def in_order(jobs: Sequence[Job], root: Path, **how: Any) -> Iterator[Outcome]:
     """The outcomes, one by one. A notebook that needs a failed one is skipped, the others go on."""
-    lost: set[str] = set()
-    for job in jobs:
-        name = job.notebook.stem
-        missing = ", ".join(sorted(one for one in lost if one[:2] in NEEDS.get(name[:2], ())))
+    lost: list[str] = []
+    for name, job in ((job.notebook.stem, job) for job in jobs):
+        missing = ", ".join(one for one in lost if one[:2] in NEEDS.get(name[:2], ()))
         skipped = Outcome(name, job.profile, "skipped", failure={"error": f"it needs {missing}"})
-        outcome = skipped if missing else execute(job, root, **how)
-        if outcome.state != "done":
-            lost.add(name)
-        yield outcome
+        yield (outcome := skipped if missing else execute(job, root, **how))
+        lost += [name] * (outcome.failure is not None)
 
 
 def execute(
@@ -92,14 +85,12 @@ def execute(
 ) -> Outcome:
     """Execute one notebook to runs/notebooks/<label>/, its tables to runs/tables/<label>/; or, quietly, both to ``folder``.
 
-    The copy appears when the notebook has ended well; one that fails leaves <name>.failed.ipynb beside an older copy, which
-    stays. A failing cell, one that takes more than ``timeout`` seconds, a notebook that leaves early, and a dead kernel are
-    outcomes. Raises RuntimeError where another process executes the same notebook to the same place, OSError for a full disk.
-    """
+    One that fails (a cell, its time of ``timeout`` seconds, sys.exit, a dead kernel) leaves <name>.failed.ipynb beside an older
+    copy. Raises RuntimeError where another process executes it to the same place, OSError for a full disk."""
     start, here = time.perf_counter(), root / "runs"
     target = (folder or here / "notebooks" / job.label) / job.notebook.name
     tables = folder / "tables" if folder else here / "tables" / job.label
-    place, shown = _relative(target, root), folder is None and sys.stderr is not None and sys.stderr.isatty()
+    place, shown = str(target.relative_to(root)), not folder and sys.stderr is not None and sys.stderr.isatty()
     lock = here / "locks" / runs.digest(place)[:10]
     counts, about = lock / "counts.jsonl", lock / "context.json"
     context = {"command": job.command, "fresh": fresh, "counts": str(counts), "tables": str(tables)}
@@ -111,9 +102,8 @@ def execute(
         with patch.dict(os.environ, BOOSTLIB_CONTEXT=str(about), PYTHONHASHSEED="0"), log as stream:
             how = {"progress_bar": shown, "stderr_file": Quiet(stream), "execution_timeout": timeout}
             failure = _papermill(job, target, root, how)
-        total = Counter()
-        for line in counts.read_text().splitlines() if counts.exists() else ():
-            total.update(json.loads(line))
+        lines = counts.read_text().splitlines() if counts.exists() else []
+        total = sum((Counter(json.loads(line)) for line in lines), Counter())
     state, seconds = "failed" if failure else "done", round(time.perf_counter() - start, 2)
     return Outcome(job.notebook.stem, job.profile, state, place, seconds, failure=failure, **total)
 
@@ -131,39 +121,31 @@ def _papermill(job: Job, target: Path, root: Path, how: dict[str, Any]) -> dict 
     lifeline = f"--IPKernelApp.exec_lines={LIFELINE.format(os.getpid())}"
     how["extra_arguments"] = ["--log-level=CRITICAL", lifeline]  # a kernel warns of its own transport
     try:
-        _left_early(papermill.execute_notebook(*paths, job.parameters, **how))
+        done = papermill.execute_notebook(*paths, job.parameters, **how)
+        for i, cell in enumerate(done.cells):  # sys.exit(0) in a cell is a good end for papermill
+            for output in (one for one in cell.get("outputs", ()) if one.output_type == "error"):
+                said = f"{output.evalue} ended the notebook before its last cell"
+                raise papermill.PapermillExecutionError(i, None, cell.source, output.ename, said, output.traceback)
     except (papermill.PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         os.replace(running, failed)  # what was executed is there to be read
-        return _failure(error, failed, root)
+        return {"copy": str(failed.relative_to(root)), **_failure(error, failed)}
     except NoSuchKernel as error:
         raise RuntimeError(f"Jupyter knows no kernel {KERNEL!r}: `boostlib doctor` says how to install it") from error
     except BaseException:
         running.unlink(missing_ok=True)
         raise
     runs.write_text(target, _tidy(running, job))
-    running.unlink()
-    failed.unlink(missing_ok=True)
+    for path in (running, failed):
+        path.unlink(missing_ok=True)
     return None
 
 
-def _left_early(notebook: Any) -> None:
-    """papermill takes sys.exit(0) in a cell for a good end, and calls the cells after it completed."""
-    import papermill
-
-    for i, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", ()):
-            if output.output_type == "error":
-                said = f"{output.evalue} ended the notebook before its last cell"
-                raise papermill.PapermillExecutionError(i, None, cell.source, output.ename, said, output.traceback)
-
-
-def _failure(error: Exception, copy: Path, root: Path) -> dict:
+def _failure(error: Exception, copy: Path) -> dict[str, Any]:
     """Cell (as counted in the executed copy, from 0), source, error and traceback."""
-    about = {"copy": _relative(copy, root)}
     if hasattr(error, "ename"):  # a cell's own
         said = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
         trace = COLOUR.sub("", "\n".join(error.traceback))
-        return about | {"cell": error.cell_index, "source": error.source, "error": said, "traceback": trace}
+        return {"cell": error.cell_index, "source": error.source, "error": said, "traceback": trace}
     said = "the kernel died, most often because memory ran out (see `boostlib doctor`)"
     if isinstance(error, TimeoutError):
         said = "the cell took longer than --timeout allows"
@@ -171,12 +153,11 @@ def _failure(error: Exception, copy: Path, root: Path) -> dict:
     begun = [i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
     cell = max((i for i in begun if cells[i]["cell_type"] == "code"), default=None)
     source = "" if cell is None else "".join(cells[cell]["source"])
-    return about | {"cell": cell, "source": source, "error": f"{said}; what was finished is kept", "traceback": ""}
+    return {"cell": cell, "source": source, "error": f"{said}; what was finished is kept", "traceback": ""}
 
 
 def _tidy(executed: Path, job: Job) -> str:
-    """The executed notebook without what names this machine or differs from run to run for no reason; the command that
-    made its tables stands below the title."""
+    """The executed notebook without what names this machine; the command that made it stands below the title."""
     content = json.loads(executed.read_text(encoding="utf-8"))
     about = content["metadata"].get("papermill", {})
     about["input_path"], about["output_path"] = f"notebooks/{job.notebook.name}", job.notebook.name
@@ -188,37 +169,25 @@ def _tidy(executed: Path, job: Job) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
 def record(profile: str, root: Path) -> list[str]:
-    """Copy what a profile's notebooks made here to papermill_runs/ (executed copies and tables) and figures/, for committing.
-
-    Only what the profile gives as it stands is filed under its name. A figure whose table is the recorded one stays as it is.
-    """
-    made, home = [], root / "papermill_runs" / profile
-    copies = [
-        path for path in sorted((root / "runs" / "notebooks" / profile).glob("*.ipynb")) if path.stem.count(".") == 0
-    ]
-    if not copies:
-        how = f"make figures PROFILE={profile}"
-        raise ValueError(f"nothing to record in profile {profile}: no notebook has finished here; run: {how}")
+    """Copy what a profile's notebooks made here to papermill_runs/ (copies and tables) and figures/ (those whose table is
+    another than the recorded one), for committing. Returns what was written."""
+    made, home = root / "runs", root / "papermill_runs" / profile
+    copies = sorted((made / "notebooks" / profile).glob("*.ipynb"))
     for copy in copies:
-        if copy.with_suffix(".failed.ipynb").exists():
-            raise ValueError(
-                f"{copy.stem} failed when it was last executed in profile {profile}; mend it, and run it again"
-            )
-    for copy in copies:
-        runs.write_bytes(home / copy.name, copy.read_bytes())
-        made.append(_relative(home / copy.name, root))
-        if (tables := root / "runs" / "tables" / profile / copy.stem).is_dir():
-            with runs.whole_folder(home / copy.stem) as new:
-                shutil.copytree(tables, new, dirs_exist_ok=True)
-    for table in sorted((root / "runs" / "figures" / profile).glob("*.csv")):
+        if copy.stem.endswith(".failed"):
+            name = copy.stem.removesuffix(".failed")
+            raise ValueError(f"{name} failed when it was last executed in profile {profile}; mend it, and run it again")
+    new = {home / copy.name: copy for copy in copies if "." not in copy.stem}
+    if not new:
+        raise ValueError(f"nothing to record in profile {profile}; run: make figures PROFILE={profile}")
+    for table in sorted((made / "figures" / profile).glob("*.csv")):
         old = root / "figures" / table.name
         if not old.exists() or old.read_bytes() != table.read_bytes():
-            for path in (table.with_suffix(".png"), table.with_suffix(".pdf"), table):
-                runs.write_bytes(root / "figures" / path.name, path.read_bytes())
-            made.append(_relative(old, root))
-    return made
+            new |= {old.with_suffix(end): table.with_suffix(end) for end in (".png", ".pdf", ".csv")}
+    for path, source in new.items():
+        runs.write_bytes(path, source.read_bytes())
+        if (tables := made / "tables" / profile / source.stem).is_dir() and path.suffix == ".ipynb":
+            with runs.whole_folder(path.with_suffix("")) as whole:
+                shutil.copytree(tables, whole, dirs_exist_ok=True)
+    return [str(path.relative_to(root)) for path in new]

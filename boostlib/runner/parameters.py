@@ -11,22 +11,23 @@ import functools
 import json
 import re
 import shlex
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from boostlib import runs
+
+TAG, PLAIN = "tag:yaml.org,2002:{}", ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook with its parameters, checked. ``label``: what its results are filed under: the profile, and what was
-    given beside it and differs ("mini+beta=0.1"), so that play never stands where a profile's own results belong."""
+    """One notebook with its parameters, checked. ``label``: what its results are filed under, "mini" or, where given values
+    differ from the profile's, "mini+beta=0.1", so that play never stands where a profile's own results belong."""
 
     notebook: Path
     profile: str
@@ -37,51 +38,49 @@ class Job:
 
 def choose(names: Sequence[str], root: Path) -> list[Path]:
     """Notebooks by any beginning of their names ("02"), in the suite's order; none or "all": every one."""
-    every = {path.stem: path for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-    if not names or list(names) == ["all"]:
-        return list(every.values())
-    chosen = set()
-    for name in names:
-        if not (hits := {stem for stem in every if Path(name).stem and stem.startswith(Path(name).stem)}):
-            raise ValueError(f"no notebook {name!r}: there are {', '.join(every) or f'none below {root}'}")
+    every, chosen = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")), set()
+    for name in names or ["all"]:
+        hits = {path for path in every if name == "all" or path.stem.startswith(Path(name).stem or name)}
+        if not hits:
+            there = ", ".join(path.stem for path in every) or f"none below {root}"
+            raise ValueError(f"no notebook {name!r}: there are {there}")
         chosen |= hits
-    return [path for stem, path in every.items() if stem in chosen]
+    return sorted(chosen)
 
 
 def resolve(notebook: Path, profile: str, given: Mapping[str, Any], where: str = "") -> Job:
     """The job of this notebook: the profile's values, ``given`` over them, every one as the parameters cell declares it.
-
-    Raises ValueError, naming notebook, parameter and ``where`` it was given, before anything is computed.
-    """
+    Raises ValueError, naming notebook, parameter and ``where`` it was given, before anything is computed."""
     where = f"{where}, profile {profile}" if where else f"profile {profile}"
     known, base = _declared(*_version(notebook)), _of_profile(notebook, profile)
+    defaults = {name: default for name, (_, _, default) in known.items()}
     parameters = {k: str(Path(v).expanduser()) if str(v).startswith("~/") else v for k, v in (base | given).items()}
     for name, value in parameters.items():
         if name not in known:
             raise ValueError(f"{notebook.name} has no parameter {name!r} ({where}): it has {', '.join(known)}")
-        if not fits(value, known[name].kind):
-            right = f"it must be of type {known[name].words}"
-            raise ValueError(f"{notebook.name}: {name} = {value!r} is not possible ({where}): {right}")
+        kind, words, _ = known[name]
+        try:
+            kind.validate_python(value, strict=True)
+        except ValidationError as error:
+            said = f"{notebook.name}: {name} = {value!r} is not possible ({where}): it must be of type {words}"
+            raise ValueError(said) from error
     if "profile" in known:
         parameters["profile"] = profile
-    defaults = {name: one.default for name, one in known.items()}
-    _check_arms(notebook, defaults | parameters, where)
-    words = [f"-p {name} {shlex.quote(written(value))}" for name, value in given.items()]
-    command = " ".join(["boostlib run", notebook.stem, "--profile", profile, *words])
-    usual = {name: written(value) for name, value in (defaults | base).items()}
-    other = {name: written(value) for name, value in given.items() if written(value) != usual[name]}
-    return Job(notebook, profile, parameters, command, _label(profile, other))
+    try:
+        _check_arms(defaults | parameters)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{notebook.name}: {error} ({where})") from error
+    over = "".join(f" -p {name} {shlex.quote(written(value))}" for name, value in given.items())
+    command = f"boostlib run {notebook.stem} --profile {profile}{over}"
+    usual, new = ({name: written(value) for name, value in some.items()} for some in (defaults | base, given))
+    return Job(notebook, profile, parameters, command, _label(profile, dict(new.items() - usual.items())))
 
 
-# --- what a notebook declares -----------------------------------------------------------------------------------------
-
-
-class Declared(typing.NamedTuple):
-    """One line of a parameters cell, `name: words = default`; ``kind`` is the type that the words stand for."""
-
-    kind: Any
-    words: str
-    default: Any
+def _label(profile: str, other: Mapping[str, str]) -> str:
+    """A folder's name for a profile with other values; what does not fit into one is told apart by a hash."""
+    full = "".join(f"+{name}={value}" for name, value in sorted(other.items()))
+    short = re.sub(r"[^\w.,=+-]", "", full)[:80]
+    return profile + (short if short == full else f"{short}-{runs.digest(full)[:6]}")
 
 
 def _version(path: Path) -> tuple[Path, int, int]:
@@ -91,52 +90,30 @@ def _version(path: Path) -> tuple[Path, int, int]:
 
 
 @functools.lru_cache
-def _declared(notebook: Path, *_version: int) -> dict[str, Declared]:
+def _declared(notebook: Path, *_version: int) -> dict[str, tuple[TypeAdapter, str, Any]]:
+    """Type, its words, and default of every name in the parameters cell, `name: words = default`."""
     cells = [cell for cell in runs.read_json(notebook)["cells"] if "parameters" in cell["metadata"].get("tags", ())]
     found = {}
     for line in ast.parse("".join(cells[0]["source"])).body if cells else ():
         if isinstance(line, ast.AnnAssign):
             words = ast.unparse(line.annotation)
-            found[line.target.id] = Declared(eval(words, {"Any": Any}), words, ast.literal_eval(line.value))
+            found[line.target.id] = TypeAdapter(eval(words, {"Any": Any})), words, ast.literal_eval(line.value)
         elif isinstance(line, ast.Assign):
-            found |= {one.id: Declared(Any, "any", ast.literal_eval(line.value)) for one in line.targets}
+            found |= {one.id: (TypeAdapter(Any), "any", ast.literal_eval(line.value)) for one in line.targets}
     return found
 
 
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type, elements of lists and mappings included. A whole number is a float, a bool no number."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any or value is None and kind in (None, types.NoneType):
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, one) for one in inner)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(one, inner[1]) for one in value.values())
-    if origin is list:
-        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
-    if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return isinstance(kind, type) and isinstance(value, kind)
-
-
-def _check_arms(notebook: Path, parameters: Mapping[str, Any], where: str) -> None:
+def _check_arms(parameters: Mapping[str, Any]) -> None:
     """What `boost` would refuse after the model was trained: arms, policies and settings that do not exist or cannot be."""
-    from boostlib.boosting.settings import Settings, arms_of, settings_of
+    from boostlib.boosting.settings import arms_of, settings_of
+    from boostlib.experiment import common_settings
 
-    loops = {f"policy {name}": {"policy": name} for name in parameters.get("policies", ())}
-    if not loops and "arms" not in parameters:
-        return
-    names = [field.name for field in fields(Settings) if field.name in parameters]
-    zero = {"budget", "max_new_tokens"}  # 0 in a parameters cell: None
-    common = {name: parameters[name] or None if name in zero else parameters[name] for name in names}
-    try:
-        loops |= arms_of(parameters["arms"]) if "arms" in parameters else {}
-        for arm, settings in loops.items():
-            settings_of(arm, settings, common)
-        if "arms" in parameters and parameters.get("baseline", next(iter(loops), None)) not in loops:
-            raise ValueError(f"baseline = {parameters['baseline']!r} is none of the arms: {', '.join(loops)}")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{notebook.name}: {error} ({where})") from error
+    arms = arms_of(parameters["arms"]) if "arms" in parameters else {}
+    loops = arms | {f"policy {name}": {"policy": name} for name in parameters.get("policies", ())}
+    for arm, own in loops.items():
+        settings_of(arm, own, common_settings(parameters))
+    if arms and parameters.get("baseline", next(iter(arms))) not in arms:
+        raise ValueError(f"baseline = {parameters['baseline']!r} is none of the arms: {', '.join(arms)}")
 
 
 # --- YAML, there and back ---------------------------------------------------------------------------------------------
@@ -146,11 +123,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Numbers as people and JSON write them (1e-5, Infinity; 010, 1:30 and dates are text), no tags, no key twice."""
 
     yaml_implicit_resolvers: dict = {}
-    yaml_constructors = {
-        tag: make
-        for tag, make in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
-    }
+    yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, *map(TAG.format, PLAIN))}
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -165,7 +138,7 @@ for _kind, _pattern in {
     "int": r"[-+]?(0|[1-9][0-9]*)",
     "float": r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(\.inf|Infinity)|\.nan|NaN",
 }.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"({_pattern})$"), None)
+    _Loader.add_implicit_resolver(TAG.format(_kind), re.compile(f"({_pattern})$"), None)
 
 
 def read_yaml(text: str, where: str) -> Any:
@@ -184,12 +157,10 @@ def written(value: Any) -> str:
 
 def _of_profile(notebook: Path, profile: str) -> dict[str, Any]:
     """notebooks/profiles/<profile>/<notebook>.yaml, a papermill -f file; no file: the notebook's own defaults."""
-    folder = notebook.parent / "profiles"
-    known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    known = {path.name: path / f"{notebook.stem}.yaml" for path in sorted(notebook.parent.glob("profiles/*/"))}
     if profile not in known:
         raise ValueError(f"unknown profile {profile!r}: there are {', '.join(known)}")
-    path = folder / profile / f"{notebook.stem}.yaml"
-    return _mapping(*_version(path)) if path.exists() else {}
+    return _mapping(*_version(known[profile])) if known[profile].exists() else {}
 
 
 @functools.lru_cache
@@ -198,10 +169,3 @@ def _mapping(path: Path, *_version: int) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} is {found!r}; it must map parameter names to values")
     return found
-
-
-def _label(profile: str, other: Mapping[str, str]) -> str:
-    """A folder's name for a profile with other values; what does not fit into one is told apart by a hash."""
-    full = "".join(f"+{name}={value}" for name, value in sorted(other.items()))
-    short = re.sub(r"[^\w.,=+-]", "", full)[:80]
-    return profile + (short if short == full else f"{short}-{runs.digest(full)[:6]}")

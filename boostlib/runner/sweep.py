@@ -7,195 +7,163 @@ how it ended. What ended well under the same notebook and parameters is not exec
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import io
 import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from unittest.mock import patch
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from boostlib import runs
-from boostlib.processes import end_with_parent
 from boostlib.runner.execute import execute
-from boostlib.runner.parameters import Job, choose, fits, read_yaml, resolve, written
-from boostlib.tables import read_table
+from boostlib.runner.parameters import Job, choose, read_yaml, resolve, written
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KEYS = ("notebook", "profile", "name", "table", "workers", "parameters", "grid", "list")
-TRIES = 3  # of a run whose worker process or node is lost
-RAY_SECONDS = 20  # for a cluster to answer
+VERSION = metadata.version("boostlib")
+TRIES = 3  # of runs whose worker process or node is lost
+Name = Annotated[str, Field(pattern=r"^[\w+=,-][\w+=,. -]*$")]  # of a folder or a file
+Shard = tuple[int, int] | None  # (i, n): the i-th of n parts
+Some = Annotated[list[Any], Field(min_length=1)]
+
+
+class Spec(BaseModel, extra="forbid", strict=True):
+    """The file of a sweep; docs/scale.md explains the keys."""
+
+    notebook: str | int
+    profile: str = "smoke"
+    name: Name
+    table: Name = "rounds"
+    workers: PositiveInt = 1
+    parameters: dict[str, Any] = {}
+    grid: dict[str, Some] = {}
+    sets: Annotated[list[dict[str, Any]], Field(alias="list", min_length=1)] = [{}]
 
 
 @dataclass(frozen=True)
 class Run:
     """One parameter set. ``swept`` is what differs from run to run."""
 
+    id: str
     job: Job
     swept: dict[str, Any]
     identity: dict[str, Any]
     folder: Path
 
-    @property
-    def id(self) -> str:
-        return self.folder.name
-
-    def title(self) -> str:
-        return " ".join(f"{name}={written(value)}" for name, value in self.swept.items()) or "(no parameter)"
-
     def record(self) -> dict | None:
-        """How it ended, None where it did not. Raises ValueError where its run.json was cut or edited, or where another
-        version of the library wrote it, whose results may differ."""
-        path = self.folder / "run.json"
+        """How it ended, None where it did not. Raises ValueError where its run.json was edited, or is of another version."""
+        path, found = self.folder / "run.json", {}
         if not path.exists():
             return None
-        found = {}
         with contextlib.suppress(ValueError):  # cut, or its seal broken
-            found = runs.read_json(path)
-        known = {"identity": self.identity, "hash": runs.digest(self.identity)}
-        if not isinstance(found, dict) or any(found.get(name) != value for name, value in known.items()):
+            found = runs.read_json(path, sealed=True)
+        if found.get("hash") != runs.digest(self.identity):
             raise ValueError(f"{path} does not fit its folder: it was edited; delete that folder and start again")
-        if found.get("version") != version():
-            made = f"{path} was made by boostlib {found.get('version')}, this is {version()}: results may differ"
+        if found["version"] != VERSION:
+            made = f"{path} was made by boostlib {found['version']}, this is {VERSION}: results may differ"
             raise ValueError(f"{made}; give the sweep another `name:`, or delete {self.folder.parent}")
         return found
 
     def ended(self, outcome: Mapping[str, Any]) -> dict:
         """Write run.json, and return it."""
-        record = outcome | {"swept": self.swept, "command": self.job.command, "version": version()}
+        record = outcome | {"swept": self.swept, "command": self.job.command, "version": VERSION}
         record |= {"commit": runs.git_commit(), "identity": self.identity, "hash": runs.digest(self.identity)}
         runs.write_json(self.folder / "run.json", record)
         return record
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep as read from its file; see docs/scale.md for the file."""
+class Sweep(NamedTuple):
+    """A sweep as read from its file."""
 
-    name: str
+    spec: Spec
     runs: tuple[Run, ...]
-    table: str
-    workers: int
     folder: Path
-    root: Path = field(repr=False)
-
-
-def version() -> str:
-    return metadata.version("boostlib")
+    root: Path
 
 
 def read(file: str | Path, root: Path | None = None) -> Sweep:
     """A sweep from its YAML file, with every parameter of every run checked. Raises ValueError naming file and parameter."""
     file, root = Path(file), root or runs.project_root()
-
-    def need(right: Any, said: str) -> None:
-        if not right:
-            raise ValueError(f"{file}{said}")
-
-    need(file.is_file(), " is not there: give the YAML file of a sweep (docs/scale.md shows one)")
-    given = read_yaml(file.read_text(encoding="utf-8", errors="replace"), str(file))
-    there = isinstance(given, dict) and "notebook" in given
-    need(there, " names no notebook: it needs at least `notebook:` and a `grid:` or a `list:`")
-    for key in given:
-        need(key in KEYS, f" has an unknown key {key!r}: there are {', '.join(KEYS)}")
-    sweeps = given.get("grid") or "list" in given
-    need(sweeps, " sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
-    given = {"profile": "smoke", "name": file.stem, "table": "rounds", "workers": 1, "list": [{}]} | given
-    common, grid = given.get("parameters") or {}, given.get("grid") or {}
-    for key, value in {"parameters": common, "grid": grid}.items():
-        need(isinstance(value, dict), f": {key} is {value!r}; it must map parameter names to values")
-    for name, values in grid.items():
-        right = isinstance(values, list) and values
-        need(right, f": grid: {name} is {values!r}; it must be a list of at least one value")
-    listed, workers = given["list"], given["workers"]
-    need(isinstance(listed, list) and listed, f": list is {listed!r}; it must be a list of at least one parameter set")
-    for one in listed:
-        need(isinstance(one, dict), f": an entry of list is {one!r}; it must map parameter names to values")
-    need(fits(workers, int) and workers > 0, f": workers = {workers!r} is not possible: it must be 1 or more")
-    for key in ("name", "table"):  # a folder's name, and a file's
-        right = f"{key} = {given[key]!r} is not possible: it must be letters, digits and any of _ . - + = ,"
-        need(re.fullmatch(r"[\w+=,-][\w+=,. -]*", str(given[key])), f": {right}")
-    chosen = choose([str(given["notebook"]).zfill(2)], root)
-    names = ", ".join(path.stem for path in chosen)
-    need(len(chosen) == 1, f": notebook {given['notebook']!r} fits {names}; name one")
-
-    profile, folder, found = str(given["profile"]), root / "runs" / "sweeps" / str(given["name"]), {}
-    cells = runs.read_json(chosen[0])["cells"]
+    if not file.is_file():
+        raise ValueError(f"{file} is not there: give the YAML file of a sweep (docs/scale.md shows one)")
+    given = read_yaml(file.read_text(encoding="utf-8", errors="replace"), str(file)) or {}
+    try:
+        spec = Spec.model_validate({"name": file.stem} | given if isinstance(given, dict) else given)
+    except ValidationError as error:
+        first, keys = error.errors()[0], ", ".join(one.alias or name for name, one in Spec.model_fields.items())
+        value = "" if first["type"] == "missing" else f" = {first['input']!r} is not possible"
+        at = ": ".join(map(str, [file, *first["loc"]]))
+        raise ValueError(f"{at}{value}: {first['msg'].lower()}; a sweep has the keys {keys}") from error
+    if not spec.grid and "list" not in given:
+        raise ValueError(f"{file} sweeps over nothing: give a `grid:` (name: [values]) or a `list:` of parameter sets")
+    chosen = choose([str(spec.notebook).zfill(2)], root)
+    if len(chosen) > 1:
+        raise ValueError(f"{file}: notebook {spec.notebook!r} fits {len(chosen)} notebooks; name one")
+    cells, folder, found = runs.read_json(chosen[0])["cells"], root / "runs" / "sweeps" / spec.name, {}
     code = runs.digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
-    for one, values in itertools.product(listed, itertools.product(*grid.values())):
-        swept = one | dict(zip(grid, values, strict=True))
-        job = resolve(chosen[0], profile, common | swept, str(file))
+    for one, values in itertools.product(spec.sets, itertools.product(*spec.grid.values())):
+        swept = one | dict(zip(spec.grid, values, strict=True))
+        job = resolve(chosen[0], spec.profile, spec.parameters | swept, str(file))
         plain = json.loads(json.dumps({k: v for k, v in job.parameters.items() if k != "profile"}))
-        identity = {"notebook": chosen[0].stem, "code": code, "profile": profile, "parameters": plain}
-        here = folder / runs.digest(identity)[:10]
-        found[here.name] = Run(job, swept, identity, here)
-    return Sweep(folder.name, tuple(found.values()), str(given["table"]), workers, folder, root)
+        identity = {"notebook": chosen[0].stem, "code": code, "profile": spec.profile, "parameters": plain}
+        i = runs.digest(identity)[:10]
+        found[i] = Run(i, job, swept, identity, folder / i)
+    return Sweep(spec, tuple(found.values()), folder, root)
 
 
-def read_shard(text: str | None) -> tuple[int, int] | None:
-    """ "0/3" as (0, 3); None for None. Raises ValueError for anything else."""
-    if text is None:
-        return None
-    i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
+def read_shard(text: str | None) -> Shard:
+    """Raises ValueError for what is not like "0/3"."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
+    if not found or int(found[1]) >= int(found[2]):
         raise ValueError(f"--shard {text} is not possible: it must be I/N with I from 0 to N - 1, such as 0/3")
-    return int(i), int(n)
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
+    return (int(found[1]), int(found[2])) if text else None
 
 
 def run(
     sweep: Sweep,
-    workers: int | None = None,
-    *,
-    ray: str | None = None,
-    gpus: float = 0,
-    retry_failed: bool = True,
-    shard: tuple[int, int] | None = None,
-    timeout: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    workers: int | None,
+    shard: Shard,
+    ray: str | None,
+    gpus: float,
+    retry_failed: bool,
+    timeout: int | None,
 ) -> dict[str, Any]:
-    """Execute what is missing (and what failed, unless ``retry_failed`` is False), then gather. ``workers``: processes; on Ray
-    (``ray``: the cluster's address) None means all its CPUs. ``shard`` (i, n): only runs i, i + n, i + 2n ..., for n jobs that
-    share a file system. Returns name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and
-    seconds. Raises RuntimeError where another process runs this sweep, or this shard of it."""
+    """Execute what is missing (and what failed, if ``retry_failed``), then gather. ``workers``: processes; on Ray (``ray``: the
+    cluster's address) None means all its CPUs. ``shard``: only runs i, i + n ..., for n jobs that share a file system. Returns
+    name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and seconds. Raises RuntimeError
+    where another process runs this sweep, or this shard of it."""
     start, (i, n) = time.perf_counter(), shard or (0, 1)
-    with runs.locked(sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder):
-        _alone(sweep, shard)
-        before = {one.id: (one.record() or {}).get("state") for one in sweep.runs}
-        todo = [one for one in sweep.runs[i::n] if before[one.id] in (None, "failed" if retry_failed else None)]
-        say(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} there, {len(todo)} to execute")
-        left = todo
-        with _cluster(ray, workers, gpus) if ray and todo else _processes(workers or sweep.workers) as place:
-            while left:  # runs that share a loop with another run: the second comes again, and finds it done
-                ended = _execute(left, place, sweep.root, timeout, say)
-                held = [one for one, record in ended if runs.BUSY in (record["failure"] or {"error": ""})["error"]]
-                left = held if len(held) < len(left) else []
+    ours = sweep.folder / f"shard-{i}-of-{n}" if shard else sweep.folder
+    with runs.locked(ours):
+        for one in {sweep.folder, *sweep.folder.glob("shard-*")} - {ours}:  # beside shards of the same division alone
+            if runs.held(one) and not (shard and one.name.endswith(f"-of-{n}")):
+                raise RuntimeError(f"{runs.BUSY} {one}; wait for it or stop it, then start again")
+        wanted = (None, "failed") if retry_failed else (None,)
+        todo = [one for one in sweep.runs[i::n] if (one.record() or {}).get("state") in wanted]
+        print(f"{sweep.folder.name}: {len(sweep.runs)} runs, {len(todo)} to execute")
+        if ray:
+            _execute(todo, lambda left: _on_ray(left, workers, ray, gpus, sweep.root, timeout))
+        else:
+            _execute(todo, lambda left: _here(left, workers or sweep.spec.workers, sweep.root, timeout))
         records = {one.id: record for one in sweep.runs if (record := one.record())}
         table, path = gather(sweep, records), sweep.folder / "results.parquet"
         if table is not None:
-            buffer = io.BytesIO()
-            table.to_parquet(buffer, index=False)
-            runs.write_bytes(path, buffer.getvalue())
-    commits = Counter(record["commit"] for record in records.values())
+            runs.write_bytes(path, table.to_parquet(index=False))
+    commits = Counter(record["commit"] for record in records.values()).items()
     if len(commits) > 1:
-        say(f"made at several commits: {', '.join(f'{count} at {commit}' for commit, count in commits.items())}")
+        print(f"made at several commits: {', '.join(f'{count} at {commit}' for commit, count in commits)}")
     executed, done = {one.id for one in todo}, [i for i, record in records.items() if record["state"] == "done"]
     return {
-        "name": sweep.name,
+        "name": sweep.folder.name,
         "total": len(sweep.runs),
         "reused": [i for i in done if i not in executed],
         "computed": [i for i in done if i in executed],
@@ -206,115 +174,55 @@ def run(
     }
 
 
-def _alone(sweep: Sweep, shard: tuple[int, int] | None) -> None:
-    """A shard runs beside the other shards of the same division, a whole sweep beside none."""
-    others = {sweep.folder, *sweep.folder.glob("shard-*")}
-    ours = {sweep.folder} if shard is None else set(sweep.folder.glob(f"shard-*-of-{shard[1]}"))
-    for folder in sorted(others - ours):
-        if runs.held(folder):
-            raise RuntimeError(f"{runs.BUSY} {folder}; wait for it or stop it, then start again")
+def _execute(left: Sequence[Run], place: Callable[[Sequence[Run]], Iterator[dict]]) -> None:
+    """Every run until it has ended: again, whose worker was lost, and who found a loop held by another run."""
+    for one in left:
+        (one.folder / "run.json").unlink(missing_ok=True)
+    tries = 0
+    while left and tries < TRIES:
+        with contextlib.suppress(BrokenProcessPool):
+            for k, record in enumerate(place(left), 1):
+                swept = " ".join(f"{name}={written(value)}" for name, value in record["swept"].items())
+                print(f"[{k}/{len(left)}] {record['state']} {record['seconds']:.1f} s  {swept}")
+        again = [one for one in left if not (record := one.record()) or runs.BUSY in str(record["failure"])]
+        left, tries = again, 0 if len(again) < len(left) else tries + 1
+    for one in left:
+        one.record() or one.ended(_failed("its worker process was killed again and again"))
 
 
-class Place(NamedTuple):
-    """Where runs execute: how many at once and on how many threads each, how one is started in a slot, how a slot is dropped
-    that was lost, and which exception tells so."""
+def _here(left: Sequence[Run], workers: int, *given: Any) -> Iterator[dict]:
+    """Records as they end, from processes that share the cores. Raises BrokenProcessPool where one was killed."""
+    from joblib import Parallel, delayed
 
-    slots: int
-    threads: int
-    start: Callable[..., Future]
-    drop: Callable[[int], None]
-    lost: type[Exception]
+    begin = {"initializer": runs.end_with_parent, "initargs": (os.getpid(),), "batch_size": 1, "pre_dispatch": "all"}
+    return Parallel(workers, return_as="generator_unordered", **begin)(delayed(one_run)(one, *given) for one in left)
 
 
-@contextlib.contextmanager
-def _processes(workers: int) -> Iterator[Place]:
-    """Each slot has a pool of one process: when it is killed, no other run is lost with it."""
-    from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
+def _on_ray(left: Sequence[Run], workers: int | None, address: str, gpus: float, *given: Any) -> Iterator[dict]:
+    """The same from a cluster, which itself repeats what is lost with its worker or node."""
+    from boostlib.learners.cluster import connect
 
-    pools: dict[int, ProcessPoolExecutor] = {}
-
-    def start(slot: int, *given: Any) -> Future:
-        if slot not in pools:
-            pools[slot] = ProcessPoolExecutor(1, initializer=end_with_parent, initargs=(os.getpid(),))
-        return pools[slot].submit(one_run, *given)
-
-    def drop(slot: int) -> None:
-        pools.pop(slot).shutdown(kill_workers=True)
-
-    try:
-        yield Place(workers, max(1, (os.cpu_count() or 1) // workers), start, drop, BrokenProcessPool)
-    finally:
-        for slot in list(pools):
-            drop(slot)
-
-
-@contextlib.contextmanager
-def _cluster(address: str, workers: int | None, gpus: float) -> Iterator[Place]:
-    """A Ray cluster. Another process tries the address first: a wrong one hangs, or aborts who asks."""
-    if importlib.util.find_spec("ray") is None:
-        raise ValueError("--ray needs Ray, which is not installed here: pip install 'boostlib[ray]'")
-    how = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        ask = [sys.executable, "-c", f"import ray; ray.init(**{how})"]
-        asked = subprocess.run(ask, capture_output=True, text=True, timeout=RAY_SECONDS)
-        said = (asked.stderr.strip().splitlines() or ["it ended"])[-1] if asked.returncode else ""
-    except subprocess.TimeoutExpired:
-        said = f"nothing in {RAY_SECONDS} s"
-    if said:
-        raise ValueError(f"--ray {address}: no Ray cluster answers there ({said}); start one: ray start --head")
-    import ray
-
-    ray.init(**how, ignore_reinit_error=True)
-    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(one_run)
-    slots = workers or int(ray.cluster_resources().get("CPU", 1))
-    start = lambda slot, *given: task.remote(*given).future()  # noqa: E731
-    yield Place(slots, 1, start, lambda slot: None, ray.exceptions.RayError)
-
-
-def _execute(
-    todo: Sequence[Run], place: Place, root: Path, timeout: int | None, say: Callable[[str], None]
-) -> Iterator[tuple[Run, dict]]:
-    """Runs with their records as they end. A lost worker (killed, its node gone) costs its run a try of three."""
-    waiting, free, busy, tries, ended = deque(todo), list(range(place.slots)), {}, Counter(), 0
+    ray = connect(address)
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(one_run)
+    slots, waiting, busy = workers or int(ray.cluster_resources().get("CPU", 1)), list(left), []
     while waiting or busy:
-        while waiting and free:
-            one, slot = waiting.popleft(), free.pop()
-            busy[place.start(slot, one, root, place.threads, timeout)] = one, slot
-            tries[one.id] += 1
-        for future in wait(busy, return_when=FIRST_COMPLETED).done:
-            one, slot = busy.pop(future)
-            free.append(slot)
-            lost = isinstance(future.exception(), place.lost)
-            if lost:
-                place.drop(slot)
-            if lost and tries[one.id] < TRIES:
-                say(f"a worker was lost; once more: {one.title()}")
-                waiting.append(one)
-                continue
-            killed = {**_failed(f"its worker process was killed {TRIES} times"), "seconds": 0.0}
-            record = one.ended(killed) if lost else future.result()
-            ended += 1
-            say(f"[{ended}/{len(todo)}] {record['state']} {record['seconds']:.1f} s  {one.title()}")
-            yield one, record
+        while waiting and len(busy) < slots:
+            busy.append(task.remote(waiting.pop(0), *given))
+        done, busy = ray.wait(busy)
+        with contextlib.suppress(ray.exceptions.RayError):  # lost as often as it may be
+            yield ray.get(done[0])
 
 
-def one_run(one: Run, root: Path, threads: int, timeout: int | None = None) -> dict:
-    """Execute one run and write how it ended to its run.json. Never raises for what happens in the notebook."""
-    start = time.perf_counter()
-    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+def one_run(one: Run, root: Path, timeout: int | None = None) -> dict:
+    """Execute one run and write how it ended. Never raises for what happens in the notebook."""
     try:
-        with patch.dict(os.environ, limits):
-            outcome = asdict(execute(one.job, root, folder=one.folder, timeout=timeout))
+        return one.ended(asdict(execute(one.job, root, folder=one.folder, timeout=timeout)))
     except Exception as error:  # a full disk, a missing kernel: reported like a failed cell, the others go on
-        outcome = _failed(f"{type(error).__name__}: {error}")
-    return one.ended(outcome | {"seconds": round(time.perf_counter() - start, 2)})
+        return one.ended(_failed(f"{type(error).__name__}: {error}"))
 
 
 def _failed(error: str) -> dict:
-    return {"state": "failed", "failure": {"cell": None, "source": "", "error": error, "traceback": ""}}
-
-
-# --- gathering --------------------------------------------------------------------------------------------------------
+    return {"state": "failed", "failure": {"cell": None, "source": "", "error": error, "traceback": ""}, "seconds": 0.0}
 
 
 def gather(sweep: Sweep, records: dict[str, dict]) -> pd.DataFrame | None:
@@ -325,17 +233,16 @@ def gather(sweep: Sweep, records: dict[str, dict]) -> pd.DataFrame | None:
 
     parts = []
     for one in (one for one in sweep.runs if records.get(one.id, {}).get("state") == "done"):
-        path = one.folder / "tables" / one.job.notebook.stem / f"{sweep.table}.csv"
+        path = one.folder / "tables" / one.job.notebook.stem / f"{sweep.spec.table}.csv"
         if not path.exists():
             there = ", ".join(sorted(other.stem for other in path.parent.glob("*.csv"))) or "none; it must save_tables"
-            said = f"{one.job.notebook.name} left no table {sweep.table!r} behind: there are {there}"
+            said = f"{one.job.notebook.name} left no table {path.stem!r} behind: there are {there}"
             records[one.id] |= _failed(said)
             continue
-        table = read_table(path)
-        own = [column for column in table.columns if column not in ("run", "profile")]
-        named = {f"param_{n}" if n in table.columns else n: v for n, v in one.swept.items()}
+        table = runs.read_table(path).drop(columns=["run", "profile"], errors="ignore")
+        named = {f"param_{n}" if n in table else n: v for n, v in one.swept.items()}
         named = {n: json.dumps(v) if isinstance(v, list | dict) else v for n, v in named.items()}
-        parts.append(table.assign(run=one.id, profile=one.job.profile, **named)[["run", "profile", *named, *own]])
+        parts.append(pd.DataFrame({"run": one.id, "profile": one.job.profile, **named}, table.index).join(table))
     return pd.concat(parts, ignore_index=True).apply(_one_type) if parts else None
 
 

@@ -9,11 +9,11 @@ called in another process, with plain data. Where the tests' text asks for more 
 
 Who may touch what:
   reading    the tests' text; in the user's process
-  pool       sends each text to whom it belongs; believes the judge, takes what a candidate says for a claim
+  pool       keeps helpers, and asks one for a check
   helper     starts and ends processes; sees no text and no value
   candidate  together: program, setup and tests. Apart: the program, arguments of its calls; no test, no expected value
-  judge      setup, tests, plain data that came back (codec); no statement of the program. New for each check
-  kernel, calls   what Linux is asked for: namespaces, a jail, limits, seccomp, Landlock; knows nothing of checks
+  judge      all texts, and plain data that came back (codec); runs no statement of the program. New for each check
+  kernel     what Linux is asked for: namespaces, a jail, limits, seccomp, Landlock; knows nothing of checks
 
 It knows nothing of language models. Not covered: code taken out of a response (tasks.programs), packages outside the
 standard library, other languages; a program that keeps what it returned and changes it later (apart, the test has a
@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from boostlib.sandbox import reading
 from boostlib.sandbox.pool import POOL, Helper, Lost, Refused
 
-LEVELS = ("kernel", "process", "none")
+LEVELS = ("kernel", "process")
 LONGEST = 86_400.0  # seconds
 _log = logging.getLogger("boostlib.sandbox")
 
@@ -66,65 +66,31 @@ class Verdict:
         raise TypeError("a Verdict is not a truth value; compare its status with 'pass'.")
 
 
-def check(
-    program: str,
-    tests: Iterable[str],
-    setup: str = "",
-    timeout: float = 5.0,
-    *,
-    allow: str = "kernel",
-    unverified: str = "pass",
-) -> Verdict:
-    """Run ``program``, then ``setup``, then each of ``tests`` (assert statements) within ``timeout`` seconds.
-
-    ``allow`` names the least level of isolation accepted (see ``level``); ``unverified`` what a pass that could not
-    be verified counts as, "pass" or "fail". Raises ValueError for tests or a setup that are no Python, Unavailable
-    where the machine grants less than ``allow``.
-    """
-    return check_many([(program, tests, setup, timeout)], allow=allow, unverified=unverified)[0]
+def check(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0, **options: str) -> Verdict:
+    """Run ``program``, ``setup`` and each of ``tests`` (assert statements), in ``timeout`` seconds; as `check_many`."""
+    return check_many([(program, tests, setup, timeout)], **options)[0]
 
 
-def check_many(
-    items: Iterable[tuple],
-    workers: int = 1,
-    progress: Callable[[int], None] | bool | None = None,
-    *,
-    allow: str = "kernel",
-    unverified: str = "pass",
-) -> list[Verdict]:
-    """A verdict for each item, in order. An item is (program, tests), (program, tests, setup) or (program,
-    tests, setup, timeout), as for ``check``. ``workers`` helpers work side by side; ``progress`` is called
-    with increments, or True for a bar."""
+def check_many(items: Iterable[tuple], workers: int = 1, progress: Callable[[int], None] | None = None, *,
+               allow: str = "kernel", unverified: str = "pass") -> list[Verdict]:  # fmt: skip
+    """A verdict for each item, in order. An item has the arguments of `check`, of which setup and timeout may be left
+    out. ``workers`` helpers work side by side; ``progress`` is called with increments. ``allow``: the least level of
+    isolation accepted (see `level`); ``unverified``: what a pass that could not be verified counts as, "pass" or "fail".
+    Raises ValueError for tests or a setup that are no Python, Unavailable where the machine grants less than ``allow``."""
     if unverified not in ("pass", "fail"):
         raise ValueError(f"unverified must be 'pass' or 'fail', not {unverified!r}.")
     work = [_request(*item) for item in items]
     granted = _granted(allow)
-    bar = None
-    if progress is True:
-        from tqdm.auto import tqdm
-
-        bar = tqdm(total=len(work), desc="checks", unit="check")
-        progress = bar.update
-
-    def run(request: tuple) -> Verdict:
-        verdict = _run(*request, granted)
-        if verdict.status == "pass" and not verdict.verified and unverified == "fail":
-            return replace(verdict, status="fail", reason="unverified")
-        return verdict
-
     done = []
-    try:
-        if len(work) == 1:
-            return [run(work[0])]
-        with ThreadPoolExecutor(max(1, min(workers, len(work)))) as threads:
-            for verdict in threads.map(run, work):
-                done.append(verdict)
-                if progress:
-                    progress(1)
-        return done
-    finally:
-        if bar is not None:
-            bar.close()
+    with ThreadPoolExecutor(max(1, min(workers, len(work)))) as threads:
+        run = functools.partial(_run, granted)
+        for verdict in threads.map(run, work) if len(work) > 1 else map(run, work):
+            if verdict.status == "pass" and not verdict.verified and unverified == "fail":
+                verdict = replace(verdict, status="fail", reason="unverified")
+            done.append(verdict)
+            if progress:
+                progress(1)
+    return done
 
 
 def _request(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0) -> tuple:
@@ -138,28 +104,27 @@ def _request(program: str, tests: Iterable[str], setup: str = "", timeout: float
     return program, setup, tests, reading.read(setup, tests), float(timeout)
 
 
-def _run(program: str, setup: str, tests: tuple, asked: dict, seconds: float, granted: str) -> Verdict:
+def _run(granted: str, request: tuple) -> Verdict:
+    helper = None
     try:
         helper = POOL.borrow(granted)
+        status, reason, detail, *rest = helper.check(*request)
     except Refused as e:
         return Verdict("error", "sandbox", f"no helper could be started: {e.args[0]}")
-    try:
-        status, reason, detail, passed, spent, verified = helper.check(program, setup, tests, asked, seconds)
-    except Lost as e:
-        helper.close()
+    except BaseException as e:  # lost, or interrupted: its channel may hold half an answer
+        if helper:
+            helper.close()
+        if not isinstance(e, Lost):
+            raise
         return Verdict("error", "sandbox", str(e))
-    except BaseException:  # interrupted: its channel may hold half an answer
-        helper.close()
-        raise
     POOL.give_back(helper)
-    line = "".join(c if c.isprintable() else " " for c in detail[:300])
-    return Verdict(status, reason, line, passed, spent, verified)
+    return Verdict(status, reason, "".join(c if c.isprintable() else " " for c in detail[:300]), *rest)
 
 
 def level() -> Level:
     """What this machine grants, probed once: "kernel" (namespaces: no other file, process or network is there),
-    "process" (a separate process with limits, seccomp and Landlock, but in sight of the host), or "none". Its
-    ``memory`` says what bounds the memory of a check."""
+    "process" (a separate process that reads the standard library and writes nothing, by limits, seccomp and Landlock,
+    but in sight of the host), or "none": programs are not run. Its ``memory`` says what bounds that of a check."""
     return _probe()[0]
 
 
@@ -168,33 +133,32 @@ def _granted(allow: str) -> str:
     if allow not in LEVELS:
         raise ValueError(f"Unknown level {allow!r}; known: {', '.join(LEVELS)}.")
     found, why = _probe()
-    if LEVELS.index(found) > LEVELS.index(allow):
-        raise Unavailable(f"{why} To accept less for programs you trust, ask for it by name: allow={found!r}.")
+    if found == "none" or found > allow:  # in the order of the alphabet
+        less = (
+            f" To accept less for programs you trust, ask for it by name: allow={found!r}." if found != "none" else ""
+        )
+        raise Unavailable(why + less)
     return found
 
 
 @functools.cache
 def _probe() -> tuple[Level, str]:
     """(level, what is missing for a better one)."""
-    why = ""
-    for candidate in LEVELS:
+    why, tests = "", ("assert f() == [1]",)
+    for found in map(Level, LEVELS):
         try:
-            helper = Helper(candidate)
-            tests = ("assert f() == [1]",)
-            status, _, detail, *_, verified = helper.check(
-                "def f(): return [1]", "", tests, reading.read("", tests), 10.0
-            )
+            helper = Helper(found)
+            status, _, detail, *_, verified = helper.check(*_request("def f(): return [1]", tests))
             if not verified:
                 raise Lost(f"a probe was answered with {status} {detail}")
         except (Refused, Lost) as e:
             why = why or _missing(*e.args, 0)
             continue
         POOL.give_back(helper)
-        _log.info("sandbox level: %s (%s)%s", candidate, helper.memory, why and f" ({why})")
-        found = Level(candidate)
         found.memory = helper.memory
+        _log.info("sandbox level: %s (%s) %s", found, found.memory, why)
         return found, why
-    raise Unavailable(f"No helper process can be started on this machine. {why}")
+    return Level("none"), why
 
 
 def _missing(refusal: str, code: int, *_: object) -> str:
@@ -204,9 +168,6 @@ def _missing(refusal: str, code: int, *_: object) -> str:
         return f"{lacks}The address space of a process is limited (ulimit -v) or memory is short: allow 2 GiB."
     if code == errno.EAGAIN:
         return f"{lacks}No more processes may be started (ulimit -u)."
-    return (
-        f"{lacks}On Linux, allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000, and where they "
-        "exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; in Docker, "
-        "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined. "
-        "On other systems, use a Linux machine or virtual machine."
-    )
+    return f"""{lacks}On Linux, allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000, and where they \
+exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; in Docker, start the container \
+with --security-opt seccomp=unconfined --security-opt apparmor=unconfined. Elsewhere, use a Linux machine."""

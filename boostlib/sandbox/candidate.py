@@ -1,11 +1,10 @@
-"""The program's side of a check. This process belongs to the program from its first statement on: all that it
-sends is a claim.
+"""The program's side of a check: this process is the program's from its first statement on, all it says is a claim.
 
-It does one of two things. `together`: program, setup and tests, in order, in one namespace, as Python would.
-`Apart`: the program alone, whose functions are then called with plain data; no test, no value of the setup and no
-expected value is ever in that process.
+It is asked for one of two things. `together`: program, setup and tests, in order, in one namespace, as Python would.
+`load`, then `call`: the program alone, whose functions are called with plain data; no test, no value of the setup and
+no expected value is ever in that process.
 
-Not covered: isolation (helper, kernel), the asserts of `Apart` (judge).
+Not covered: isolation (helper, kernel), the asserts of what is called (judge).
 """
 
 from __future__ import annotations
@@ -21,24 +20,21 @@ import codec
 
 
 def main(sock: socket.socket) -> None:
-    """Say that this process is confined, then do what the first message asks."""
+    """Say that this process is confined, then do what is asked."""
     try:
         codec.send(sock, "ready")
-        what, *message = codec.receive(sock)
+        message = codec.receive(sock)
         module = types.ModuleType("__main__")
         module.__dict__.update(__builtins__=builtins, __annotations__={})
         sys.modules["__main__"] = module
-        for name in ("kernel", "calls", "codec", "candidate", "judge"):
+        for name in ("kernel", "codec", "candidate", "judge"):
             sys.modules.pop(name, None)
         random.seed(0)  # forking reseeds; a verdict must be the same in every run
         frame, depth = sys._getframe(), 1001
         while frame := frame.f_back:  # the program has as deep a stack as in a fresh Python
             depth += 1
         sys.setrecursionlimit(depth)
-        if what == "together":
-            codec.send(sock, together(module.__dict__, *message))
-        else:
-            Apart(sock, module.__dict__).serve(*message)
+        Candidate(sock, module.__dict__).serve(*message)
     except (EOFError, OSError):
         pass
     finally:
@@ -55,25 +51,7 @@ def compiled(source: str, name: str) -> types.CodeType:
         raise SyntaxError(f"{type(e).__name__}: {e}") from None
 
 
-def together(space: dict, program: str, setup: str, tests: list[str]) -> list:
-    """[reason, detail, tests passed]; no reason where all held."""
-    passed = 0
-    try:
-        code = compiled(program, "<program>")
-    except SyntaxError as e:
-        return ["syntax", said(e), 0]
-    try:
-        exec(code, space)
-        exec(compiled(setup, "<setup>"), space)
-        for test in tests:
-            exec(compiled(test, "<test>"), space)
-            passed += 1
-    except BaseException as e:
-        return [*failure(e, passed + 1), passed]
-    return ["", "", passed]
-
-
-def failure(error: BaseException, test: int) -> list[str]:
+def failure(error: BaseException, test: int) -> list:
     """Reason and detail of what ended program or tests; an assert of the program's own is no wrong value."""
     if isinstance(error, SystemExit):
         return ["exit", f"the program left with {said(error)} before its tests were done"]
@@ -92,7 +70,7 @@ def said(error: BaseException) -> str:
         return type(error).__name__
 
 
-class Apart:
+class Candidate:
     """The program's namespace, and the objects that the judge knows by number."""
 
     def __init__(self, sock: socket.socket, space: dict):
@@ -100,24 +78,37 @@ class Apart:
         self.held: list[object] = []
         self.numbers: dict[int, int] = {}
 
-    def serve(self, program: str, imports: str) -> None:
-        """``imports``: the setup's import statements, which bind names for the program too."""
-        reply = self.attempt(lambda: self.load(program, imports))
+    def serve(self, what: str, *request: object) -> None:
         while True:
+            try:
+                reply = getattr(self, what)(*request)
+            except BaseException as e:
+                reply = self.raised(e)
             try:
                 codec.send(self.sock, reply)
             except (codec.NotData, ValueError) as e:
                 codec.send(self.sock, self.raised(e))
-            message = codec.receive(self.sock)
-            reply = self.attempt(lambda: self.call(*message))  # noqa: B023
+            what, *request = codec.receive(self.sock)
 
-    def attempt(self, do: types.FunctionType) -> list:
+    def together(self, program: str, setup: str, tests: list[str]) -> list:
+        """[reason, detail, tests passed]; no reason where all held."""
+        passed = 0
         try:
-            return do()
+            code = compiled(program, "<program>")
+        except SyntaxError as e:
+            return ["syntax", said(e), 0]
+        try:
+            exec(code, self.space)
+            exec(compiled(setup, "<setup>"), self.space)
+            for test in tests:
+                exec(compiled(test, "<test>"), self.space)
+                passed += 1
         except BaseException as e:
-            return self.raised(e)
+            return [*failure(e, passed + 1), passed]
+        return ["", "", passed]
 
     def load(self, program: str, imports: str) -> list:
+        """``imports``: the setup's import statements, which bind names for the program too."""
         exec(compiled(program, "<program>"), self.space)
         exec(compiled(imports, "<setup>"), self.space)
         return ["value", None, []]
@@ -131,7 +122,8 @@ class Apart:
         result = self.named(name)(*args, **dict(zip(keywords, values[len(rows) + len(refs) :], strict=True)))
         writer = codec.Writer(self.opaque, known)
         ref = writer.ref(result)
-        written = [None if row == old else row for row, old in zip(writer.rows(), rows + [None] * len(writer.values), strict=False)]  # fmt: skip
+        written = writer.rows()
+        written[: len(rows)] = [None if row == old else row for row, old in zip(written, rows, strict=False)]
         if kept:
             return ["value", [len(rows)], [*written[: len(rows)], self.opaque(result)]]
         return ["value", ref, written]

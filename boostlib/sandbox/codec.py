@@ -1,8 +1,8 @@
 """Plain data across a process border: JSON of a flat table, read into exact builtin types and nothing else.
 
-An atom (None, bool, small int, float, str) is written as it is; everything else as [number], the number of its
-row; a row is [kind, *parts]. So depth does not matter, and what is one object twice arrives as one. A subclass
-of a plain type travels as its plain content: no method of the program's reaches the judge.
+An atom (None, bool, small int, float, str) is written as it is; everything else as [number], the number of its row; a
+row is [kind, *parts]. So depth does not matter, and what is one object twice arrives as one. A subclass of a plain type
+travels as its plain content: no method of the program's reaches the judge.
 
 Not covered: what a message means; what stands for an object that is no plain data (candidate, judge).
 """
@@ -46,9 +46,13 @@ class Kind(NamedTuple):
     head: int = 0
 
 
+def _dict(parts: Sequence) -> dict:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 def _fill_dict(value: dict, parts: list) -> None:
     value.clear()
-    for key, item in zip(parts[::2], parts[1::2], strict=True):  # a Counter's update counts
+    for key, item in _dict(parts).items():  # a Counter's update counts
         value[key] = item
 
 
@@ -56,14 +60,10 @@ def _pairs(value: dict) -> Iterable:
     return chain.from_iterable((OrderedDict if isinstance(value, OrderedDict) else dict).items(value))
 
 
-def _dict(*parts: object) -> dict:
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def _fields(of: type, names: str) -> Callable:
+def _fields(of: type, names: str, make: Callable | None = None) -> Kind:
     """Reads fields past any property that a subclass has in their place."""
     getters = [getattr(of, name).__get__ for name in names.split()]
-    return lambda value: [get(value) for get in getters]
+    return Kind(of.__name__, lambda value: [get(value) for get in getters], make or of)
 
 
 def _whole(of: type) -> Callable:
@@ -76,47 +76,50 @@ def _userdict(data: dict) -> UserDict:
     return value
 
 
+def _refill(value: object, parts: list) -> None:
+    value.clear()
+    (getattr(value, "extend", None) or value.update)(parts)
+
+
 _DATE, _TIME = "year month day", "hour minute second microsecond tzinfo"
-_iter_deque, _views = deque.__iter__, ({}.keys(), {}.values(), {}.items())
+_views = {}.keys(), {}.values(), {}.items()
 # The order matters for subclasses: the first base found is used.
 KINDS: dict[type, Kind] = {
     int: Kind("int", lambda v: [hex(int.__int__(v))], lambda text: int(text, 16)),
     float: Kind("float", lambda v: [float.__float__(v)], float),
     str: Kind("str", lambda v: [str.__str__(v)], str),
-    complex: Kind("complex", _fields(complex, "real imag"), complex),
+    complex: _fields(complex, "real imag"),
     bytes: Kind("bytes", lambda v: [bytes.hex(v)], bytes.fromhex),
     tuple: Kind("tuple", tuple.__iter__, lambda *parts: parts),
     frozenset: Kind("frozenset", frozenset.__iter__, lambda *parts: frozenset(parts)),
-    list: Kind("list", list.__iter__, list, lambda v, p: v.__setitem__(slice(None), p)),
-    set: Kind("set", set.__iter__, set, lambda v, p: (v.clear(), v.update(p))),
-    deque: Kind("deque", lambda v: [v.maxlen, *_iter_deque(v)], lambda n: deque((), n), lambda v, p: (v.clear(), v.extend(p)), 1),
+    list: Kind("list", list.__iter__, list, _refill),
+    set: Kind("set", set.__iter__, set, _refill),
+    deque: Kind("deque", lambda v: [v.maxlen, *deque.__iter__(v)], lambda n: deque((), n), _refill, 1),
     Counter: Kind("Counter", _pairs, Counter, _fill_dict),
     OrderedDict: Kind("OrderedDict", _pairs, OrderedDict, _fill_dict),
     defaultdict: Kind("defaultdict", lambda v: [v.default_factory, *_pairs(v)], defaultdict, _fill_dict, 1),
     dict: Kind("dict", _pairs, dict, _fill_dict),
     bytearray: Kind("bytearray", lambda v: [bytearray.hex(v)], bytearray, lambda v, p: v.__setitem__(slice(None), bytes.fromhex(*p))),
     array: Kind("array", lambda v: [v.typecode, *array.tolist(v)], array, lambda v, p: v.__setitem__(slice(None), array(v.typecode, p)), 1),
-    range: Kind("range", _fields(range, "start stop step"), _whole(range)),
-    slice: Kind("slice", _fields(slice, "start stop step"), slice),
+    range: _fields(range, "start stop step", _whole(range)),
+    slice: _fields(slice, "start stop step"),
     Decimal: Kind("Decimal", lambda v: [Decimal.__str__(v)], Decimal),
-    Fraction: Kind("Fraction", _fields(Fraction, "_numerator _denominator"), _whole(Fraction)),
-    datetime.datetime: Kind("datetime", _fields(datetime.datetime, f"{_DATE} {_TIME}"), datetime.datetime),
-    datetime.date: Kind("date", _fields(datetime.date, _DATE), datetime.date),
-    datetime.time: Kind("time", _fields(datetime.time, _TIME), datetime.time),
-    datetime.timedelta: Kind("timedelta", _fields(datetime.timedelta, "days seconds microseconds"), datetime.timedelta),
+    Fraction: _fields(Fraction, "_numerator _denominator", _whole(Fraction)),
+    datetime.datetime: _fields(datetime.datetime, f"{_DATE} {_TIME}"),
+    datetime.date: _fields(datetime.date, _DATE),
+    datetime.time: _fields(datetime.time, _TIME),
+    datetime.timedelta: _fields(datetime.timedelta, "days seconds microseconds"),
     datetime.timezone: Kind("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
     memoryview: Kind("memoryview", lambda v: [v.tobytes()], memoryview),
     ChainMap: Kind("ChainMap", lambda v: v.maps, ChainMap),
     UserDict: Kind("UserDict", lambda v: [v.data], _userdict),
     type(_views[0]): Kind("keys", iter, lambda *parts: dict.fromkeys(parts).keys()),
     type(_views[1]): Kind("values", iter, lambda *parts: dict(enumerate(parts)).values()),
-    type(_views[2]): Kind("items", chain.from_iterable, lambda *parts: _dict(*parts).items()),
+    type(_views[2]): Kind("items", chain.from_iterable, lambda *parts: _dict(parts).items()),
 }  # fmt: skip
 _BY_NAME = {kind.name: kind for kind in KINDS.values()} | {"type": Kind("type", iter, lambda name: _NAMED[name])}
 _BY_TEXT = ("pathlib.PurePosixPath", "ipaddress.IPv4Address", "ipaddress.IPv6Address", "uuid.UUID")
-_NAMED = {
-    name: v for name, v in vars(builtins).items() if isinstance(v, type) or name in ("Ellipsis", "NotImplemented")
-}
+_NAMED = {k: v for k, v in vars(builtins).items() if isinstance(v, type) or k in ("Ellipsis", "NotImplemented")}
 _NAMES = {value: name for name, value in _NAMED.items()}
 
 
@@ -198,11 +201,13 @@ def _by_text(name: str, text: str) -> object:
     return getattr(importlib.import_module(module), of)(text)
 
 
-def send(sock: socket.socket, message: object) -> None:
-    """One message, as JSON. Raises NotData for one that is too long."""
+def send(sock: socket.socket, message: object, deadline: float | None = None) -> None:
+    """One message, as JSON, by ``deadline`` (time.monotonic). Raises NotData for one that is too long."""
     data = json.dumps(message).encode()
     if len(data) > MOST:
         raise NotData(f"more than {MOST >> 20} MiB")
+    if deadline is not None:
+        sock.settimeout(max(deadline - time.monotonic(), 1e-3))
     sock.sendall(struct.pack("!I", len(data)) + data)
 
 
@@ -218,14 +223,13 @@ def receive(sock: socket.socket, most: int = MOST, deadline: float | None = None
         raise NotData("not JSON") from None
 
 
-def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
+def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytes:
+    data = bytearray()
+    while len(data) < size:
         if deadline is not None:  # of the whole, or a slow writer would have it again for each byte
             sock.settimeout(max(deadline - time.monotonic(), 1e-3))
-        count = sock.recv_into(view)
-        if not count:
+        chunk = sock.recv(min(size - len(data), 1 << 20))
+        if not chunk:
             raise EOFError
-        view = view[count:]
+        data += chunk
     return data

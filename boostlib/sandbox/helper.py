@@ -1,30 +1,30 @@
 """The helper: a small clean Python (no boostlib, no torch, no site-packages) that starts and ends processes.
 
-Started by exec with an empty environment. At level ``kernel`` it becomes nobody, the first process of a PID
-namespace, in a file system that holds Python's standard library and nothing else. Then it does what it is told:
-"program": fork a candidate in namespaces of its own; "judge": fork a judge; "end": kill all that was forked and
-what that started. What they say to each other goes past it: what it forks has never seen a test.
+At level `kernel` it becomes nobody, the first process of a PID namespace, in a file system that holds Python's standard
+library and nothing else. Then it forks a judge for each check, and candidates when the judge asks for one. What they are
+sent and answer goes past it: what it forks has never seen a test.
 
 Not covered: the verdict (pool, candidate, judge), starting and restarting helpers (pool).
 """
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import errno
-import importlib
 import json
 import os
-import resource
+import select
 import signal
 import socket
 import sys
 import sysconfig
 import time
 import traceback
-import types
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import candidate  # noqa: E402
+import codec  # noqa: E402
 import judge  # noqa: E402
 import kernel  # noqa: E402
 
@@ -33,9 +33,9 @@ sys.path.pop(0)
 # Imported once, so that programs find them warm and need no shared library that the jail lacks. Not threading, nor what
 # imports it: what it does after each fork takes 0.3 ms, three times a check.
 WARM = (
-    "abc array bisect _bz2 calendar cmath collections.abc contextlib copy ctypes datetime decimal enum fractions functools gc "
-    "hashlib heapq io itertools json _lzma math numbers operator random re statistics string struct textwrap "
-    "time traceback typing unicodedata zlib"
+    "abc array bisect _bz2 calendar cmath collections.abc contextlib copy ctypes datetime decimal enum fractions functools "
+    "gc hashlib heapq io itertools json _lzma math numbers operator random re statistics string struct textwrap time "
+    "traceback typing unicodedata zlib"
 )
 ZONES = "/usr/share/zoneinfo"
 
@@ -44,167 +44,140 @@ class Helper:
     """Takes this process to ``level``, then starts and ends others. Raises OSError for the step that is refused."""
 
     def __init__(self, control: socket.socket, level: str):
-        self.control, self.level = control, level
-        self.children: list[int] = []  # since the last "end"
-        self.folders: list[str] = []  # below level kernel, one a candidate
-        self.refused = ""
+        self.control, self.alone = control, level == "kernel"
+        self.children: dict[int, socket.socket] = {}  # the candidates of this check, and our ends of their channels
         library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-        self.readable = [os.open(path, os.O_PATH) for path in library]  # as nobody we may not come by their parents
-        self.null = os.open("/dev/null", os.O_RDWR)
-        self.folder, group = "/tmp", ""  # the only one that a candidate may write to, or is made in
-        root = os.getuid() == 0 and kernel.may_be_nobody()
-        if level == "kernel":
-            self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        self.readable = [os.open(path, os.O_PATH) for path in library]  # the descriptors from 4 on
+        self.null, self.proc = os.open("/dev/null", os.O_RDWR), os.open("/proc", os.O_RDONLY)
+        root = kernel.may_be_nobody()
+        self.memory = f"{kernel.SPACE >> 20} MiB"
+        if self.alone:
             self.folder = next(f for f in ("/tmp", "/var/tmp") if not any(p.startswith(f + "/") for p in library))
-            group = kernel.leave_host(self.proc, root)
+            grouped = kernel.leave_host(self.proc, root)
+            each = f"{kernel.SPACE >> 20} MiB a process, {kernel.TASKS} processes"
+            self.memory = f"{kernel.TOTAL >> 20} MiB in all, by control group" if grouped else each
             kernel.jail(library + [ZONES] * os.path.isdir(ZONES), self.folder)
-        if level != "none":
-            if root:
-                kernel.become_nobody()
-            if level == "kernel":  # with the one outside; a change of user would have cleared it
-                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        if level == "process":
+        if root:
+            kernel.become_nobody()
+        if self.alone:  # with the one outside; a change of user would have cleared it
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        else:
             kernel.drop_rights()
-            if all(os.access(path, os.X_OK) for path in library):
-                kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-            else:  # below a home that is closed to nobody: by way of the descriptors
-                for path, fd in zip(library, self.readable, strict=True):
-                    sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path]
-        if level != "none":
-            kernel.seccomp("helper")
-        self.limits = kernel.limits(level == "kernel")
-        each = f"{kernel.SPACE >> 20} MiB a process" + f", {kernel.TASKS} processes" * (level == "kernel")
-        self.memory = f"{kernel.TOTAL >> 20} MiB in all, by control group" if group else each
+            for path, fd in zip(library, self.readable, strict=True):  # maybe below a home that is closed to nobody
+                sys.path[:] = [p.replace(path, f"/proc/self/fd/{fd}") for p in sys.path]
+        kernel.seccomp("helper")
 
     def serve(self) -> None:
-        while True:
-            order, fds, _, _ = socket.recv_fds(self.control, 64, 2)
-            if not order:
-                return
-            what, *seconds = order.decode().split()
-            try:
-                if what == "program":
-                    self.program(*fds, float(*seconds))
-                elif what == "judge":
-                    self.judge(*fds)
-                else:
-                    codes, refused, self.refused = self.end(), self.refused, ""
-                    self.control.send(json.dumps([codes, refused]).encode())
-            except OSError as e:  # no more processes, memory or namespaces
-                self.refused = said(e)
-            for fd in fds:
-                os.close(fd)
+        """A judge for each check that is asked for; the request is the judge's to read."""
+        while self.control.recv(1, socket.MSG_PEEK):
+            ours, theirs = socket.socketpair()
+            pid = os.fork()
+            if pid == 0:
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+                ours.close()
+                judge.main(self.control, theirs)
+            theirs.close()
+            with ours:
+                self.attend(ours)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self.end()
+            if code == -signal.SIGALRM:
+                codec.send(self.control, ["timeout", "timeout", "", 0, 0.0, False])
+            elif code:  # by what the program had it take in
+                codec.send(self.control, ["fail", "exception", "its answer ended the judge", 0, 0.0, False])
+            codec.send(self.control, "ended")
 
-    def program(self, channel: int, seconds: float) -> None:
-        """A candidate that waits for its program on ``channel``."""
-        if self.level != "kernel":
-            self.folders.append(f"{self.folder}/boostlib-{os.getpid()}-{time.monotonic_ns()}")
-            os.mkdir(self.folders[-1], 0o700)
-        pid = self.fork()
+    def attend(self, judge: socket.socket) -> None:
+        """Do what a judge asks for, until it has gone: a new candidate, whose channel it gets, or an end to all."""
+        watch = select.poll()
+        watch.register(self.control, 0)
+        watch.register(judge, select.POLLIN)
+        while True:
+            if any(fd == self.control.fileno() for fd, _ in watch.poll()):
+                raise EOFError  # the user's process has gone
+            asked = judge.recv(1)
+            if asked == b"n":
+                self.kill()
+                socket.send_fds(judge, [b"n"], [self.candidate().fileno()])
+            elif asked == b"e":
+                judge.send(json.dumps(self.end()).encode())
+            else:
+                return
+
+    def candidate(self) -> socket.socket:
+        """Start one; it waits on the channel whose other end this is."""
+        ours, theirs = socket.socketpair()
+        for wait in [0.02] * 100 + [0]:
+            try:
+                pid = kernel.fork_into(kernel.OWN if self.alone else 0)
+                break
+            except OSError as e:  # namespaces of earlier checks are still being taken down
+                if not wait or e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
+                    raise
+                time.sleep(wait)
         if pid == 0:
             try:
-                self.confine(channel, self.folders[-1] if self.folders else self.folder, seconds)
+                self.confine(theirs.fileno())
                 candidate.main(socket.socket(fileno=3))
             finally:
                 os._exit(1)
-        self.children.append(pid)
+        theirs.close()
+        self.children[pid] = ours  # held, as how a program ends must be its own doing
+        return ours
 
-    def judge(self, check: int, channel: int) -> None:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.control.close()  # or our end would not be missed by the user's process
-                judge.main(socket.socket(fileno=check), socket.socket(fileno=channel))
-            finally:
-                os._exit(0)
-        self.children.append(pid)
+    def kill(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
 
-    def fork(self) -> int:
-        for attempt in range(100):
-            try:
-                return kernel.fork_into(kernel.OWN) if self.level == "kernel" else os.fork()
-            except OSError as e:  # namespaces of earlier checks are still being taken down
-                if attempt == 99 or e.errno not in (errno.EAGAIN, errno.ENOSPC, errno.ENOMEM):
-                    raise
-                time.sleep(0.02)
+    def end(self) -> list[int]:
+        """Kill every candidate; says how each ended, as `os.waitstatus_to_exitcode` has it."""
+        self.kill()
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children]
+        for channel in self.children.values():
+            channel.close()
+        self.children.clear()
+        return codes
 
-    def confine(self, channel: int, folder: str, seconds: float) -> None:
+    def confine(self, channel: int) -> None:
         """Everything a candidate may not do, given up here, before its program is even known."""
         os.setsid()  # or a signal to its process group would reach the helper
-        if self.level == "kernel":
+        limits, kept = dict(kernel.LIMITS), 4
+        if self.alone:
             kernel.map_user(self.proc, kernel.NOBODY, kernel.NOBODY)
-            kernel.mount("tmp", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, kernel.SMALL)
+            kernel.mount("tmp", self.folder, "tmpfs", kernel.NOSUID | kernel.NODEV, "size=16m,nr_inodes=2k,mode=0700")
+            os.chdir(self.folder)
             kernel.drop_rights()
-            kernel.seccomp("check")
-        os.chdir(folder)
-        if self.level == "process":
+        else:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            kernel.landlock(self.readable, folder)
+            kernel.landlock(self.readable)
+            kept += len(self.readable)
+            del limits["NPROC"]  # the user's other processes count too, and no number would be right
         os.dup2(channel, 3)
         for fd in (0, 1, 2):
             os.dup2(self.null, fd)
-        if not any(path.startswith("/proc/self/fd/") for path in sys.path):
-            os.closerange(4, 1 << 20)
-        for which, value in (*self.limits, (resource.RLIMIT_CPU, int(seconds) + 2)):
-            resource.setrlimit(which, (value, value))
-        if self.level == "process":
-            kernel.seccomp("process")
-
-    def end(self) -> list[int]:
-        """Kill what was forked and all that it started; exit codes as `os.waitstatus_to_exitcode` has them."""
-        codes = []
-        for pid in self.children:
-            try:
-                os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
-                if self.level != "kernel":
-                    os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        self.children.clear()
-        while self.level == "process" and (orphans := _children()):  # they are ours: we are their subreaper
-            for orphan in orphans:
-                os.kill(orphan, signal.SIGKILL)
-                os.waitpid(orphan, 0)
-        while self.folders:
-            importlib.import_module("shutil").rmtree(self.folders.pop(), ignore_errors=True)
-        return codes
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as f:
-        return list(map(int, f.read().split()))
-
-
-class Rehearsal:
-    """A judge's channel to a candidate in the same process."""
-
-    def __init__(self) -> None:
-        self.apart, self.reply = candidate.Apart(None, {}), b""
-
-    def sendall(self, data: bytes) -> None:
-        message = json.loads(data[4:])
-        reply = self.apart.load(message[1], "") if message[0] == "apart" else self.apart.call(*message)
-        candidate.codec.send(self.other, reply)
-
-    def recv_into(self, view: memoryview) -> int:
-        view[:] = self.reply[: len(view)]
-        self.reply = self.reply[len(view) :]
-        return len(view)
-
-    @property
-    def other(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(sendall=lambda data: setattr(self, "reply", data))
+        os.closerange(kept, 1 << 20)
+        kernel.limit(**limits)
+        kernel.seccomp("check" if self.alone else "process")
 
 
 def rehearse() -> None:
     """Run checks in here, on a harmless program: the interpreter specialises its code now rather than in every child
     (2 ms a check)."""
     program, tests = "def f(x, y=1):\n    return [x, y]\n", ["assert f(2) == [2, 1]", "assert f('a', y={1: (2.5,)})"]
+    ours, theirs = socket.socketpair()
+    sides = candidate.Candidate(theirs, {}), judge.Judge(ours, [])
+
+    def serve() -> None:
+        with contextlib.suppress(EOFError), theirs:
+            sides[0].serve("load", "", "")
+
+    _thread.start_new_thread(serve, ())
+    codec.receive(ours)
     for _ in range(20):
-        candidate.together({}, program, "", tests)
-        judge.run(judge.Judge(Rehearsal(), []), program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
+        sides[0].together(program, "", tests)
+        judge.run(sides[1], program, "", tests, {"functions": ["f"], "modules": {}, "imports": ""})
+    ours.shutdown(socket.SHUT_WR)
+    ours.recv(1)  # until the thread is done
 
 
 def said(error: BaseException) -> str:
@@ -226,17 +199,17 @@ def main() -> None:
         helper = Helper(control, level)
         rehearse()
     except Exception as e:
-        control.send(json.dumps(["refused", said(e), getattr(e, "errno", 0)]).encode())
+        codec.send(control, ["refused", said(e), getattr(e, "errno", 0)])
         return
     os.dup2(helper.null, 2)
     sys.modules["gc"].freeze()
-    control.send(json.dumps(["ready", helper.memory]).encode())
+    codec.send(control, ["ready", helper.memory])
     try:
         helper.serve()
     except (EOFError, ConnectionError):
-        pass
-    finally:
-        helper.end()  # the user's process has gone
+        pass  # the user's process has gone
+    except OSError as e:  # no more processes, memory or namespaces
+        codec.send(control, ["error", "sandbox", f"no process could be started: {said(e)}"])
 
 
 main()

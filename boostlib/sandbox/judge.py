@@ -1,5 +1,6 @@
-"""The judge of the verdict `apart`: runs setup and tests in a process of its own, which no program ever enters.
+"""The judge: it has both verdicts of one check found, in a process of its own that no program ever enters.
 
+Together, it takes what a candidate says for a claim. Apart, it runs setup and tests itself.
 A name of the program's is a function here; calling it sends plain data to the process that holds the program and
 brings plain data back. What is no plain data stays there: a `Token` stands for it, equal to nothing, good for
 being passed back. A judge is forked for one check, so a test that changes the library changes no other verdict.
@@ -11,14 +12,20 @@ from __future__ import annotations
 
 import builtins
 import importlib
-import resource
+import json
+import os
 import signal
 import socket
 import sys
+import time
 import types
 
 import codec
 from candidate import compiled, failure
+from kernel import limit
+
+SPARE = 20.0  # seconds for a candidate to get ready
+CLAIM = 4096  # bytes of what a candidate may claim
 
 
 class Over(BaseException):
@@ -28,6 +35,10 @@ class Over(BaseException):
 
 class CandidateError(Exception):
     """What the program raised, where it is an exception of its own."""
+
+
+class Unready(Exception):
+    """A candidate could not be confined."""
 
 
 class Token:
@@ -112,7 +123,7 @@ class Judge:
     def call(self, name: str, args: tuple, kwargs: dict) -> object:
         writer = codec.Writer(self.opaque)
         refs, keywords = [writer.ref(a) for a in args], {k: writer.ref(v) for k, v in kwargs.items()}
-        return self.ask([name, refs, keywords, writer.rows(), name in self.classes], writer.values)
+        return self.ask(["call", name, refs, keywords, writer.rows(), name in self.classes], writer.values)
 
     def opaque(self, value: object) -> list:
         if isinstance(value, Token):
@@ -150,7 +161,7 @@ def run(judge: Judge, program: str, setup: str, tests: list[str], asked: dict) -
     """[status, reason, detail, tests passed]"""
     passed = 0
     try:
-        judge.ask(["apart", program, asked["imports"]], [])
+        judge.ask(["load", program, asked["imports"]], [])
         space = {"__name__": "__main__", "__builtins__": builtins, "__annotations__": {}}
         for name, attributes in asked["modules"].items():
             space[name] = importlib.import_module(name)
@@ -170,13 +181,75 @@ def run(judge: Judge, program: str, setup: str, tests: list[str], asked: dict) -
         return ["fail", reason, getattr(e, "said", detail), passed]
 
 
-def main(check: socket.socket, channel: socket.socket) -> None:
-    """One check: the request comes, and the verdict leaves, over ``check``, which the candidate never has. An alarm
-    ends a judge that has no time left."""
-    seconds, *request = codec.receive(check)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    if not 0 <= resource.getrlimit(resource.RLIMIT_AS)[1] < 1 << 30:
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-    sys.set_int_max_str_digits(0)
-    if codec.receive(channel) == "ready":
-        codec.send(check, run(Judge(channel, request[-1]["classes"]), *request))
+def main(control: socket.socket, helper: socket.socket) -> None:
+    """One check: the request comes, and the verdict leaves, over ``control``, which no candidate ever has."""
+    me = os.getpid()
+    try:
+        limit(AS=1 << 30)
+        verdict = check(helper, *codec.receive(control))
+        if os.getpid() == me:  # no process that a test has started
+            codec.send(control, verdict)
+            os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def check(helper: socket.socket, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> list:
+    """[status, reason, detail, tests passed, seconds, verified]: what is claimed of program, setup and tests together,
+    and of a pass what is found apart."""
+    verified, start = False, time.monotonic()
+    try:
+        channel = candidate(helper)
+        start = time.monotonic()
+        status, reason, detail, passed = together(channel, [program, setup, tests], start + seconds)
+        spent = time.monotonic() - start
+        if status == "pass" and not asked["why"]:
+            channel = candidate(helper)
+            signal.setitimer(signal.ITIMER_REAL, 3 * seconds + 2)  # ends this process if no time is left
+            sys.set_int_max_str_digits(0)
+            status, reason, detail, passed = run(Judge(channel, asked["classes"]), program, setup, tests, asked)
+            verified = status == "pass"
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Unready:
+        return ["error", "sandbox", "a candidate could not be confined", 0, 0.0, False]
+    helper.send(b"e")
+    code = json.loads(helper.recv(4096))[-1]
+    if status == "refused":
+        status, passed = "pass", len(tests)
+    elif reason == "exit" and not detail:
+        how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+        detail = f"the program {'closed its channel, or ' * (code == -9)}{how} before its tests were done"
+    return [status, reason, detail or asked["why"] * (status == "pass"), passed, spent, verified]
+
+
+def candidate(helper: socket.socket) -> socket.socket:
+    """The channel to a new candidate, which is confined; the one before it is dead."""
+    helper.send(b"n")
+    _, (fd,), _, _ = socket.recv_fds(helper, 1, 1)
+    channel = socket.socket(fileno=fd)
+    try:
+        if codec.receive(channel, CLAIM, time.monotonic() + SPARE) == "ready":
+            channel.settimeout(None)
+            return channel
+    except (OSError, EOFError, codec.NotData):
+        pass
+    raise Unready
+
+
+def together(channel: socket.socket, request: list, deadline: float) -> list:
+    """[status, reason, detail, tests passed] by what a candidate claims in time."""
+    try:
+        codec.send(channel, ["together", *request], deadline)
+        claim = codec.receive(channel, CLAIM, deadline)
+    except TimeoutError:
+        return ["timeout", "timeout", "", 0]
+    except (EOFError, OSError):
+        return ["fail", "exit", "", 0]
+    except codec.NotData as e:
+        return ["fail", "exception", f"the program's answer is {e}", 0]
+    match claim:
+        case ["", "", int(passed)]:
+            return ["pass", "", "", passed]
+        case [("syntax" | "exception" | "wrong value" | "exit") as reason, str(detail), int(passed)]:
+            return ["fail", reason, detail, passed]
+    return ["fail", "exception", "the program's answer is no answer", 0]

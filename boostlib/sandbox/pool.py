@@ -6,7 +6,7 @@ Not covered: what happens inside (helper), which level may be used (the package'
 from __future__ import annotations
 
 import atexit
-import json
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,9 +17,7 @@ from pathlib import Path
 
 from boostlib.sandbox import codec
 
-SPARE = 20.0  # seconds beyond its time after which a silent helper counts as lost
-CLAIM = 4096  # bytes of what a candidate may say to this process
-_REASONS = ("syntax", "exception", "wrong value", "exit")
+SPARE = 60.0  # seconds beyond its time after which a silent helper counts as lost
 
 
 class Lost(Exception):
@@ -34,25 +32,23 @@ class Helper:
     """One helper process; one check at a time. ``memory``: what bounds it at its level, in words."""
 
     def __init__(self, level: str):
-        self.level = level
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.control.settimeout(60)
+        self.control, theirs = socket.socketpair()
         path = Path(__file__).with_name("helper.py")
         # As -I, but for the hash seed (the order of a set must be the same in every run), and one arena (else the
         # stacks of 7 threads use up the address space).
         command = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
-        environment = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": "/"}
-        fds = [theirs.fileno()]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        own = {"env": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}, "cwd": "/", "start_new_session": True}
         with theirs:
-            self.process = subprocess.Popen(command, env=environment, pass_fds=fds, start_new_session=True, **pipes)
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], **pipes, **own)
         with self.process.stderr as errors:
             try:
-                answer = self.control.recv(4096)
+                state, *said = codec.receive(self.control, deadline=time.monotonic() + SPARE)
+            except EOFError:
+                last = errors.read().decode(errors="replace").strip().split("\n")[-1]
+                state, *said = "refused", f"start Python: {last or 'it ended at once'}", 0
             except OSError:
-                answer = b'["refused", "start Python: no answer in 60 seconds", 0]'
-            last = "" if answer else errors.read().decode(errors="replace").strip().split("\n")[-1]
-        state, *said = json.loads(answer) if answer else ["refused", f"start Python: {last or 'it ended at once'}", 0]
+                state, *said = "refused", "start Python: no answer in 60 seconds", 0
         if state != "ready":
             self.close()
             raise Refused(*said)
@@ -61,97 +57,26 @@ class Helper:
     def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
         """(status, reason, detail, tests passed, seconds, verified) of one check. Raises Lost."""
         try:
-            status, reason, detail, passed, spent = self.together([program, setup, tests], seconds)
-            if status != "pass" or asked["why"]:
-                return status, reason, detail or asked["why"], passed, spent, False
-            status, reason, detail, passed = self.apart([program, setup, tests, asked], 3 * seconds + 2)
-            if status == "refused":
-                return "pass", "", detail, len(tests), spent, False
-            return status, reason, detail, passed, spent, status == "pass"
-        except (OSError, ValueError) as e:
+            codec.send(self.control, [program, setup, tests, asked, seconds], time.monotonic() + SPARE)
+            verdict = codec.receive(self.control, deadline=time.monotonic() + 4 * seconds + SPARE)
+            if verdict[0] != "error":
+                codec.receive(self.control, deadline=time.monotonic() + SPARE)  # no process of the check is left
+        except (OSError, EOFError, codec.NotData) as e:
             raise Lost(f"the helper is gone ({type(e).__name__})") from e
-
-    def together(self, request: list, seconds: float) -> list:
-        """As Python does it: what the candidate claims of program, setup and tests in one namespace."""
-        ours, theirs = socket.socketpair()
-        ready, start = False, time.monotonic()
-        with ours:
-            with theirs:
-                self.order(f"program {seconds}", theirs)
-            try:
-                ours.settimeout(seconds + SPARE)
-                ready, start = codec.receive(ours, CLAIM) == "ready", time.monotonic()
-                codec.send(ours, ["together", *request])
-                claim = codec.receive(ours, CLAIM, start + seconds)
-            except TimeoutError:
-                claim = None
-            except (EOFError, OSError):
-                claim = ["exit", "", 0]
-            except codec.NotData as e:
-                claim = ["exception", f"the program's answer is {e}", 0]
-            spent = time.monotonic() - start
-            codes = self.end()  # before our end is closed: how it ended is its own doing
-        if not ready:
-            raise Lost("the candidate could not be confined")
-        match claim:
-            case None:
-                return ["timeout", "timeout", "", 0, seconds]
-            case ["", "", int(passed)]:
-                return ["pass", "", "", passed, spent]
-            case [str(reason), str(detail), int(passed)] if reason in _REASONS:
-                return ["fail", reason, detail or _how(codes[0]), passed, spent]
-        return ["fail", "exception", "the program's answer is no answer", 0, spent]
-
-    def apart(self, request: list, seconds: float) -> list:
-        """The judge's verdict: [status, reason, detail, tests passed]; "refused" where it cannot be had."""
-        ours, check = socket.socketpair()
-        asking, channel = socket.socketpair()
-        with ours:
-            with check, asking, channel:
-                self.order(f"program {seconds}", channel)
-                self.order("judge", check, asking)
-            try:
-                ours.settimeout(seconds + SPARE)
-                codec.send(ours, [seconds, *request])
-                verdict = codec.receive(ours, codec.MOST, time.monotonic() + seconds + SPARE)
-            except TimeoutError:
-                verdict = ["timeout", "timeout", "", 0]
-            except (EOFError, OSError):  # ended by its alarm, or by what the program had it take in
-                verdict = None
-            codes = self.end()
-        if verdict is None and codes[-1] == -14:
-            return ["timeout", "timeout", "", 0]
-        status, reason, detail, passed = verdict or ["fail", "exception", "its answer ended the judge", 0]
-        return [status, reason, _how(codes[0]) if reason == "exit" and not detail else detail, passed]
-
-    def order(self, what: str, *ends: socket.socket) -> None:
-        self.control.settimeout(SPARE)
-        socket.send_fds(self.control, [what.encode()], [end.fileno() for end in ends])
-
-    def end(self) -> list[int]:
-        """Exit codes of what ran. Raises Lost if something could not be started."""
-        self.order("end")
-        codes, refused = json.loads(self.control.recv(4096))
-        if refused:
-            raise Lost(f"no process could be started: {refused}")
-        return codes
+        if verdict[0] == "error":
+            raise Lost(verdict[2])
+        return tuple(verdict)
 
     def close(self) -> None:
         self.control.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _how(code: int) -> str:
-    how = f"left with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-    return f"the program {'closed its channel, or ' if code == -9 else ''}{how} before its tests were done"
+        self.process.kill()
+        self.process.wait()
 
 
 class Pool:
-    """Idle helpers by level. A forked copy of the user's process starts its own."""
+    """Idle helpers, of the one level a process has. A forked copy of the user's process starts its own."""
 
     def __init__(self) -> None:
         self.lock, self.idle, self.owner = threading.Lock(), [], os.getpid()
@@ -160,8 +85,8 @@ class Pool:
         with self.lock:
             if self.owner != os.getpid():
                 self.idle, self.owner = [], os.getpid()
-            for helper in [h for h in self.idle if h.level == level]:
-                self.idle.remove(helper)
+            while self.idle:
+                helper = self.idle.pop()
                 if helper.process.poll() is None:
                     return helper
                 helper.close()

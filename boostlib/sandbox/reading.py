@@ -16,6 +16,7 @@ import functools
 import re
 import symtable
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 _BUILTIN = frozenset(dir(builtins))
@@ -27,6 +28,7 @@ _ASKING = frozenset(
     "open input breakpoint compile help memoryview __import__".split()
 )
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9]*$")  # a name in the style of classes
+_BINDING = ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr | ast.For | ast.comprehension
 
 
 @functools.lru_cache(4096)
@@ -35,15 +37,13 @@ def read(setup: str, tests: tuple[str, ...]) -> dict:
     used}, "imports": the setup's, "why": what else is asked for, "" if nothing}. Raises ValueError for a setup or a
     test that is no Python."""
     pieces = [_Piece(setup, "setup"), *(_Piece(test, f"tests[{i}]") for i, test in enumerate(tests))]
-    defined: set[str] = set()
+    defined, names, why = set(), set(), ""
     for piece in pieces:
-        piece.foreign = piece.read - piece.defined - defined - _BUILTIN
+        names |= piece.read - piece.defined - defined - _BUILTIN
         defined |= piece.defined
-    names, read, called, dotted = (
-        set().union(*(getattr(piece, what) for piece in pieces)) for what in ("foreign", "read", "called", "dotted")
-    )
+    read, called, dotted = (set().union(*(getattr(p, what) for p in pieces)) for what in ("read", "called", "dotted"))
     modules = (names & _LIBRARY & {name for name, _ in dotted}) - called
-    functions, why = names - modules, ""
+    functions = names - modules
     # A test that reads nothing but builtins is of a builtin's namesake: `assert sum(10, 15) == 6`.
     bare = [piece for piece in pieces[1:] if piece.called and piece.read <= _BUILTIN]
     if namesakes := set().union(*(piece.called for piece in bare)):
@@ -52,7 +52,7 @@ def read(setup: str, tests: tuple[str, ...]) -> dict:
         functions |= namesakes
     for piece in pieces:
         unread = piece.given - read
-        why = why or _Asked(piece, functions, modules).why or (unread and f"{min(unread)} is set for the program") or ""
+        why = why or piece.beyond(functions, modules) or (unread and f"{min(unread)} is set for the program") or ""
     return {
         "functions": sorted(functions),
         "classes": sorted(filter(_CLASS.match, functions)) if len(functions) > 1 else [],
@@ -72,91 +72,65 @@ class _Piece:
             self.tree, table = ast.parse(source), symtable.symtable(source, what, "exec")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
             raise ValueError(f"{what} is no valid Python ({e}): {source[:80]!r}") from None
-        self.setup = what == "setup"
-        self.nodes = list(ast.walk(self.tree))
-        self.foreign: set[str] = set()
-        self.read, self.defined, self.called, self.dotted, self.given = set(), set(), set(), set(), set()
-        changed, stored = set(), []
-        for node in self.nodes:
-            match node:
-                case ast.Call(func=ast.Name(id=name)):
-                    self.called.add(name)
-                case ast.Attribute(value=ast.Name(id=name), attr=attribute):
-                    self.dotted.add((name, attribute))
-                case ast.AugAssign(target=ast.Name(id=name)):
-                    changed.add(name)
-                case ast.Name(id=name, ctx=ast.Store()):
-                    stored.append(name)
-        self.changed = {name for name in changed if stored.count(name) == 1}
+        self.setup, self.nodes = what == "setup", list(ast.walk(self.tree))
+        self.calls = [n for n in self.nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        self.called = {call.func.id for call in self.calls}
+        attributes = [n for n in self.nodes if isinstance(n, ast.Attribute)]
+        self.dotted = {(n.value.id, n.attr) for n in attributes if isinstance(n.value, ast.Name)}
+        stored = Counter(n.id for n in self.nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        changed = {n.target.id for n in self.nodes if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
+        self.changed = {name for name in changed if stored[name] == 1}
+        self.read, self.defined, self.given = set(self.changed), set(), set()
         for scope in _scopes(table):
             for symbol in scope.get_symbols():
                 if symbol.is_referenced() and (scope is table or symbol.is_global()):
                     self.read.add(symbol.get_name())
                 if (symbol.is_assigned() or symbol.is_imported()) and (scope is table or symbol.is_declared_global()):
                     self.defined.add(symbol.get_name())
-        self.read, self.defined = self.read | self.changed, self.defined - self.changed
+        self.defined -= self.changed
         for node in self.tree.body:
             if isinstance(node, ast.FunctionDef):
                 self.given.add(node.name)
             elif isinstance(node, ast.Assign) and not any(isinstance(n, ast.Call) for n in ast.walk(node.value)):
                 self.given |= {target.id for target in node.targets if isinstance(target, ast.Name)}
 
-
-def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    yield table
-    for child in table.get_children():
-        yield from _scopes(child)
-
-
-class _Asked:
-    """Follows the program's results through one piece, by name, and says in ``why`` what is asked of them."""
-
-    def __init__(self, piece: _Piece, functions: set[str], modules: set[str]):
-        self.program, self.modules, self.setup, self.nodes = (
-            functions - piece.defined,
-            modules,
-            piece.setup,
-            piece.nodes,
-        )
+    def beyond(self, functions: set[str], modules: set[str]) -> str:
+        """What is asked for beyond calls of ``functions`` with plain data. Follows the program's results by name."""
+        self.program, self.modules = functions - self.defined, modules
         self.classes = set(filter(_CLASS.match, self.program))
-        self.alone = len(functions) == 1
         self.own = {node.name for node in self.nodes if isinstance(node, ast.FunctionDef)}
-        self.caught = {node.name for node in self.nodes if isinstance(node, ast.ExceptHandler) and node.name}
+        self.caught = {node.name for node in self.nodes if isinstance(node, ast.ExceptHandler)}
         self.carries: dict[str, frozenset[str]] = {}  # variable -> names of the program whose results it may hold
-        while self.spread():
-            pass
-        # Where a name of the program's may stand: it is called, or passed to what calls it.
-        self.places: set[ast.AST] = set()
-        for call in self.nodes:
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-                given = [*call.args, *(k.value for k in call.keywords)]
-                self.places |= {
-                    call.func,
-                    *(given if call.func.id in self.program | self.own | {"map", "filter"} else ()),
-                }
-        asked = filter(None, map(self.asks, self.nodes))
-        self.why = next(asked, "") or (f"{min(c)} is changed" if (c := piece.changed & self.program) else "")
-
-    def spread(self) -> bool:
-        """Carry results from values to the names they are bound to; whether anything was new."""
-        before = dict(self.carries)
-        for node in self.nodes:
-            match node:
-                case ast.Assign(targets=targets, value=value):
-                    pass
-                case ast.AnnAssign(target=target, value=value) | ast.AugAssign(target=target, value=value):
-                    targets = [target]
-                case ast.NamedExpr(target=target, value=value) | ast.For(target=target, iter=value):
-                    targets = [target]
-                case ast.comprehension(target=target, iter=value):
-                    targets = [target]
-                case ast.FunctionDef(name=name, body=body):
-                    targets, value = [ast.Name(name)], ast.Module(body, [])
-                case _:
-                    continue
-            for name in (n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)):
+        before = None
+        while before != self.carries:
+            before = dict(self.carries)
+            for name, value in self.bindings():
                 self.carries[name] = self.carries.get(name, frozenset()) | self.reach(value)
-        return self.carries != before
+        # Where a name of the program's may stand: it is called, or passed to what calls it. Where an object of a class
+        # may: made for a function; or it is no class after all, as nothing else is called and it is compared.
+        self.places, self.made = {call.func for call in self.calls}, set()
+        for call in self.calls:
+            if call.func.id in self.program | self.own | {"map", "filter"}:
+                self.places |= {*call.args, *(k.value for k in call.keywords)}
+            if call.func.id in self.program - self.classes:
+                self.made |= set(ast.walk(call))
+        for node in self.nodes if len(functions) == 1 else ():
+            if isinstance(node, ast.Compare | ast.Assert) or (
+                isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+            ):
+                self.made |= set(ast.iter_child_nodes(node))
+        changed = self.changed & self.program
+        return next(filter(None, map(self.asks, self.nodes)), "") or (changed and f"{min(changed)} is changed") or ""
+
+    def bindings(self) -> Iterator[tuple[str, ast.AST]]:
+        """What gives a value, or a function's body, a name."""
+        for node in self.nodes:
+            if isinstance(node, ast.FunctionDef):
+                yield node.name, ast.Module(node.body, [])
+            elif isinstance(node, _BINDING):
+                for target in getattr(node, "targets", None) or [node.target]:
+                    for name in (n.id for n in ast.walk(target) if isinstance(n, ast.Name)):
+                        yield name, node.iter if isinstance(node, ast.For | ast.comprehension) else node.value
 
     def reach(self, node: ast.AST | None) -> frozenset[str]:
         """Functions of the program whose results may be in a value."""
@@ -174,63 +148,45 @@ class _Asked:
                 return "a test uses with, await or yield"
             case ast.ClassDef(name=name):
                 return f"{name} is a class of the tests' own"
-            case ast.alias(name=name) if self.imported(node) not in _PLAIN:
-                return f"{name} works on more than plain data"
+            case ast.Import() | ast.ImportFrom():
+                modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                if strange := [name for name in modules if name.split(".")[0] not in _PLAIN]:
+                    return f"{strange[0]} works on more than plain data"
             case ast.Name(id=name) if name in _ASKING:
                 return f"a test uses {name}"
             case ast.Name(id=name) if name in self.program and node not in self.places:
                 return f"{name} of the program is not called"
-            case ast.Name(id=name) if name in self.modules and not any(
-                getattr(n, "value", None) is node for n in self.nodes
+            case ast.Name(id=name) if name in self.modules and all(
+                getattr(n, "value", 0) is not node for n in self.nodes
             ):
                 return f"{name} is used as a value"
             case ast.FunctionDef(name=name, decorator_list=decorators) if any(map(self.reach, decorators)):
                 return f"{name} is decorated by the program"
-            case ast.Attribute():
-                return self.asks_attribute(node)
-            case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()) | ast.AugAssign(target=value) if self.reach(
-                value
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in self.program or (
+                name in self.caught and attribute != "args"
             ):
-                return "a test changes what the program returned"
+                return f"a test uses {name}.{attribute}"
+            case ast.Attribute(value=value, attr=attribute) if self.reach(value):
+                return "" if self.setup else f"a test uses .{attribute} of what the program returned"
+            case ast.Attribute(attr=attribute, ctx=ast.Store() | ast.Del()):
+                return f"a test sets .{attribute}"
+            case ast.AugAssign(target=value) | ast.Subscript(value=value, ctx=ast.Store() | ast.Del()):
+                return "a test changes what the program returned" if self.reach(value) else ""
+            case ast.Call(func=ast.Name(id=name)) if name in self.classes:
+                fine = self.setup or node in self.made
+                return "" if fine else f"{name} seems a class, and a test looks at its object"
             case ast.Call(func=ast.Name(id=name)) if name in self.program:
-                return self.asks_call(node, name)
-            case ast.Call(func=ast.Name(id=name)) if self.carries.get(name) and name not in self.own:
-                return "a result is called"
-            case ast.Call(func=function) if not isinstance(function, ast.Name | ast.Attribute) and self.reach(function):
-                return "a result is called"
+                others = self.reach(node) - {name} - self.classes
+                return f"{name} is applied to what {min(others)} gave" if others else ""
+            case ast.Call(func=ast.Name(id=name)):
+                return "a result is called" if self.carries.get(name) and name not in self.own else ""
+            case ast.Call(func=function) if not isinstance(function, ast.Attribute):
+                return "a result is called" if self.reach(function) else ""
             case ast.Compare(left=left, ops=ops, comparators=right):
                 return self.asks_compare([left, *right], ops)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))) if name in _LIBRARY:
                 return f"{name} is called for what it does"
         return ""
-
-    def imported(self, alias: ast.alias) -> str:
-        origin = next(n for n in self.nodes if alias in getattr(n, "names", ()))
-        return (alias.name if isinstance(origin, ast.Import) else origin.module or "").split(".")[0]
-
-    def asks_attribute(self, node: ast.Attribute) -> str:
-        match node.value:
-            case ast.Name(id=name) if name in self.program or (name in self.caught and node.attr != "args"):
-                return f"a test uses {name}.{node.attr}"
-        if self.reach(node.value):
-            return "" if self.setup else f"a test uses .{node.attr} of what the program returned"
-        return f"a test sets .{node.attr}" if isinstance(node.ctx, ast.Store | ast.Del) else ""
-
-    def asks_call(self, call: ast.Call, name: str) -> str:
-        if name not in self.classes:
-            others = self.reach(call) - {name} - self.classes
-            return f"{name} is applied to what {min(others)} gave" if others else ""
-        if self.setup:
-            return ""
-        for node in self.nodes:
-            match node:  # made for a function; or no class after all, as nothing else is called and it is compared
-                case ast.Call(func=ast.Name(id=user)) if user in self.program - self.classes:
-                    if any(call is inner for inner in ast.walk(node)):
-                        return ""
-                case ast.Compare() | ast.Assert() | ast.UnaryOp(op=ast.Not()) if self.alone:
-                    if call in ast.iter_child_nodes(node):
-                        return ""
-        return f"{name} seems a class, and a test looks at its object"
 
     def asks_compare(self, sides: list[ast.expr], ops: list[ast.cmpop]) -> str:
         found = [self.reach(side) for side in sides]
@@ -240,8 +196,11 @@ class _Asked:
                 return "a test asks for identity"
             if found[n] and found[n + 1]:
                 return "a test compares two results of the program"
-        return (
-            "a test compares what two functions gave together"
-            if len(frozenset().union(*found) - self.classes) > 1
-            else ""
-        )
+        several = len(frozenset().union(*found) - self.classes) > 1
+        return "a test compares what two functions gave together" if several else ""
+
+
+def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _scopes(child)

@@ -1,7 +1,5 @@
-"""A task is prompts, references and a quality function. `load_task` is the only door.
-
-Not covered: sampling, training, noise on the verdict (filters).
-"""
+"""A task is prompts, references and a quality function. `load_task` is the only door. Not covered: sampling, training,
+noise on the verdict (boosting)."""
 
 from __future__ import annotations
 
@@ -32,11 +30,8 @@ class Problem:
 @dataclass(frozen=True)
 class Task:
     """Problems of one split, how to prompt for them and how to judge a response. Tasks override ``grade_one``
-    (or ``grade``, where many are judged at once) and ``corrupt``.
-
-    ``exemplars`` are the few-shot examples, fixed and in no split that is sampled or reported on; sampling
-    stops at the learner's end token, at any string of ``stop``, or after ``max_new_tokens``.
-    """
+    (or ``grade``, where many are judged at once) and ``corrupt``. ``exemplars`` are the few-shot examples, in no split;
+    sampling stops at the learner's end token, at any string of ``stop``, or after ``max_new_tokens``."""
 
     name: str
     split: str
@@ -49,21 +44,16 @@ class Task:
     def prefix(self, shots: int) -> str:
         """The few-shot text that goes before a prompt; "" for 0 shots."""
         if not 0 <= shots <= len(self.exemplars):
-            most = len(self.exemplars)
-            raise ValueError(f"shots must be between 0 and {most} for {self.name}, not {shots}.")
+            raise ValueError(f"shots must be between 0 and {len(self.exemplars)} for {self.name}, not {shots}.")
         return "".join(e.prompt + e.reference + self.separator for e in self.exemplars[:shots])
 
     def quality(self, problem: Problem, response: str) -> bool:
         """Whether the response is right: the q(x, y) of the paper, before any noise."""
         return self.grade([(problem, response)])[0] == "pass"
 
-    def grade(
-        self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None, workers: int = 1
-    ) -> list[str]:
-        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error".
-
-        ``progress`` is called with increments; ``workers`` matters only to tasks that execute programs.
-        """
+    def grade(self, pairs: Sequence[tuple], progress: Callable | None = None, workers: int = 1) -> list[str]:
+        """A verdict for each (problem, response), in order: "pass", "fail", "timeout" or "error". ``progress`` is
+        called with increments; ``workers`` matters only to tasks that execute programs."""
         verdicts = []
         for problem, response in pairs:
             verdicts.append(self.grade_one(problem, response))
@@ -81,24 +71,20 @@ class Task:
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of the problems and exemplars: part of a run's identity."""
         content = {key: [asdict(p) for p in getattr(self, key)] for key in ("problems", "exemplars")}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-#: A new task is one more entry: a callable (split, n, seed, *, options) -> Task, or the module whose ``load`` is one. A
-#: module is imported when its task is first asked for: datasets and reasoning-gym take seconds.
+#: A new task is one more entry: a callable (split, n, seed, *, options) -> Task, or the module whose ``load`` is one,
+#: imported when its task is first asked for: datasets and reasoning-gym take seconds.
 TASKS: dict[str, str | Callable[..., Task]] = {
     name: f"boostlib.tasks.{name}" for name in ("arithmetic", "gsm8k", "gsm_symbolic", "coins", "mbpp", "mbpp_mini")
 }
 
 
 def load_task(name: str, split: str = "train", n: int | None = None, seed: int = 0, **options) -> Task:
-    """The task ``name``: n problems of a split, chosen by ``seed``; n=None for all of them.
-
-    The first 128 of n=256 are those of n=128 with the same seed. "train" is for sampled prompts, "validation"
-    for any tuning, "test" only for reporting. Raises ValueError for an unknown name, split or option, and
-    for more problems than there are.
-    """
+    """The task ``name``: n problems of a split, chosen by ``seed`` (a smaller n gives a prefix); n=None for all of
+    them. "train" is for sampled prompts, "validation" for any tuning, "test" only for reporting. Raises ValueError for
+    an unknown name, split or option, and for more problems than there are."""
     if name not in TASKS:
         raise ValueError(f"Unknown task {name!r}; known: {', '.join(sorted(TASKS))}.")
     if split not in SPLITS:
@@ -107,20 +93,17 @@ def load_task(name: str, split: str = "train", n: int | None = None, seed: int =
         raise ValueError(f"n must be a whole number of problems of at least 1, or None, not {n!r}.")
     loader = TASKS[name]
     loader = importlib.import_module(loader).load if isinstance(loader, str) else loader
-    parameters = list(inspect.signature(loader).parameters.values())[3:]
-    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-    unknown = sorted(set(options) - set(known))
-    if unknown and len(known) == len(parameters):
+    known = list(inspect.signature(loader).parameters)[3:]
+    if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"Unknown option {unknown[0]!r} of {name}; known: {', '.join(known) or 'none'}.")
     return loader(split, n, seed, **options)
 
 
 def subsample(problems: Sequence[Problem], n: int | None, seed: int, what: str) -> tuple[Problem, ...]:
-    """n of the problems in an order set by ``seed``: that of the hashes of (seed, id), so a smaller n is a
-    prefix of a larger one on any platform. n=None: all, as they come. ``what`` names them in the error."""
+    """n of the problems, named ``what``, in the order of the hashes of (seed, id), so a smaller n is a prefix of a
+    larger one on any platform. n=None: all, as they come."""
     if n is None:
         return tuple(problems)
     if n > len(problems):
         raise ValueError(f"{what} has {len(problems):,} problems, and {n:,} were asked for; lower n.")
-    order = sorted(problems, key=lambda p: hashlib.sha256(f"{seed}/{p.id}".encode()).digest())
-    return tuple(order[:n])
+    return tuple(sorted(problems, key=lambda p: hashlib.sha256(f"{seed}/{p.id}".encode()).digest())[:n])

@@ -1,36 +1,29 @@
 """Chains of + and - with worked steps, `17+25-8=` answered `17+25=42;42-8=34#34`: a task for a tiny model.
 
-The level of a problem is its number of terms. A hash of the prompt decides the split it belongs to, so the
-splits are disjoint whatever the seed; every other choice is made by the seed.
-
-Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that).
-"""
+The level of a problem is its number of terms. A hash of the prompt decides its split, so the splits are disjoint
+whatever the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that)."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from boostlib.tasks import Problem, Task
-from boostlib.tasks.levels import Levels, bucket, by_share, fresh, pretraining, weights_of
+from boostlib.tasks.levels import Levels, bucket, by_share, pretraining, weights_of
 
 LEVELS = range(2, 7)
 BUCKETS = {"exemplars": range(1), "test": range(1, 11), "validation": range(11, 21), "train": range(21, 100)}
 LARGEST = 99
-_TRIES = 100_000  # draws for one more chain, before there is none
-SYMBOLS = "0123456789+-=;#"  # every character of a prompt or a well-formed response
-_ANSWER = re.compile(r"\s*(-?[0-9]{1,9})\s*")
 _TERM = re.compile(r"[+-]?\d+")
 
 
 class Arithmetic(Task):
     def grade_one(self, problem: Problem, response: str) -> str:
         """Right if the integer after the last '#' is the answer and nothing else stands there."""
-        _, found, tail = response.rpartition("#")
-        match = _ANSWER.fullmatch(tail) if found else None
+        match = re.search(r"#\s*(-?[0-9]{1,9})\s*\Z", response)
         return "pass" if match and int(match[1]) == int(problem.answer) else "fail"
 
     def corrupt(self, problem: Problem, rng: np.random.Generator) -> str:
@@ -42,22 +35,20 @@ class Arithmetic(Task):
         if kind == "operator":
             terms[step] = -terms[step]
         elif kind == "number":
-            sign, size = (1, terms[step]) if terms[step] > 0 else (-1, -terms[step])
+            size = abs(terms[step])
             near = [size + d for d in (-20, -10, -2, -1, 1, 2, 10, 20) if 1 <= size + d <= LARGEST]
-            terms[step] = sign * int(rng.choice(near))
+            terms[step] = int(rng.choice(near)) * terms[step] // size
         slip = int(rng.choice([-10, -2, -1, 1, 2, 10])) if kind == "sum" else 0
         return _solve(terms, slip, step)
 
 
 def load(split: str, n: int | None, seed: int, *, levels: Levels = (2, 3, 4, 5), largest: int = LARGEST) -> Task:
-    """n (1,000 if None) different chains; ``levels`` are the numbers of terms, in equal shares or, as a
-    mapping, with weights. Every prefix of the problems holds the shares as nearly as whole numbers can.
-    ``largest``: terms are 1..largest, so that a smaller model knows the sums."""
-    weights = _weights(levels)
-    _check_largest(largest)
+    """n (1,000 if None) different chains; ``levels`` are the numbers of terms, in equal shares or, as a mapping, with
+    weights. ``largest``: terms are 1..largest, so that a smaller model knows the sums."""
+    weights = _checked(levels, largest)
     chains = _chains(split, f"{split}/{seed}", weights, largest)
     problems = tuple(_problem(next(chains)) for _ in range(1000 if n is None else n))
-    shown = _chains("exemplars", "exemplars", {level: 1.0 for level in weights}, largest)
+    shown = _chains("exemplars", "exemplars", dict.fromkeys(weights, 1.0), largest)
     exemplars = tuple(_problem(next(shown)) for _ in range(8))
     room = 14 * (max(weights) - 1) + 6  # a step is at most "-495+99=-396;", the answer "#-396"
     return Arithmetic("arithmetic", split, problems, exemplars, ("\n",), room, separator="\n")
@@ -68,54 +59,33 @@ def pretraining_pairs(
 ) -> list[tuple[str, str]]:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
-    _check_largest(largest)
-
-    def pair(rng: random.Random, level: int) -> tuple[str, str]:
-        terms = _draw(rng, level, largest)
-        return _prompt(terms), _solve(terms)
-
-    return pretraining(n, seed, _weights({2: 0.9, 3: 0.1} if weights is None else weights), pair, BUCKETS["train"])
+    weights = _checked({2: 0.9, 3: 0.1} if weights is None else weights, largest)
+    return pretraining(n, seed, weights, lambda rng, level: _pair(_draw(rng, level, largest)), BUCKETS["train"])
 
 
-def _weights(levels: Levels) -> dict[int, float]:
+def _checked(levels: Levels, largest: int) -> dict[int, float]:
+    if not isinstance(largest, int) or not 9 <= largest <= LARGEST:
+        raise ValueError(f"largest of arithmetic must be a whole number from 9 to {LARGEST}, not {largest!r}.")
     return weights_of(levels, LEVELS, "arithmetic", "terms")
 
 
-def _check_largest(largest: int) -> None:
-    if not isinstance(largest, int) or not 9 <= largest <= LARGEST:
-        raise ValueError(f"largest of arithmetic must be a whole number from 9 to {LARGEST}, not {largest!r}.")
-
-
 def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> Iterator[list[int]]:
-    """Different chains of a split, without end: those of two terms in a shuffled row, longer ones drawn."""
-    rng = random.Random(key)
-    seen: set[str] = set()
-    pairs = [[a, b] for a in range(1, largest + 1) for b in range(-largest, largest + 1) if b] if 2 in weights else []
-    pairs = [terms for terms in pairs if bucket(_prompt(terms)) in BUCKETS[split]]
-    rng.shuffle(pairs)
+    """Different chains of a split: those of two terms in a shuffled row, longer ones drawn."""
+    rng, sizes = random.Random(key), range(-largest, largest + 1)
+    pairs = [[a, b] for a in sizes for b in sizes if a > 0 and b and bucket(_prompt([a, b])) in BUCKETS[split]]
+    if 2 in weights:
+        rng.shuffle(pairs)
     row = iter(pairs)
 
-    def good(terms: list[int]) -> bool:
-        return _prompt(terms) not in seen and bucket(_prompt(terms)) in BUCKETS[split]
+    def draws(level: int, made: int) -> Iterable[list[int]]:
+        yield from row if level == 2 else (_draw(rng, level, largest) for _ in range(100_000))
+        name = "two" if level == 2 else level
+        raise ValueError(f"arithmetic has {made:,} problems of {name} terms in {split}: lower n, or change levels.")
 
-    def new(level: int) -> list[int]:
-        terms = next(row, None) if level == 2 else fresh(lambda: _draw(rng, level, largest), good, _TRIES)
-        if terms is None:
-            there, name = (
-                (len(pairs), "two") if level == 2 else (sum(len(_TERM.findall(p)) == level for p in seen), level)
-            )
-            raise ValueError(
-                f"arithmetic has {there:,} problems of {name} terms in {split}, and more were asked "
-                f"for; lower n or give {name} terms a smaller weight in levels."
-            )
-        seen.add(_prompt(terms))
-        return terms
-
-    return by_share(weights, new)
+    return by_share(weights, draws, _prompt, BUCKETS[split])
 
 
 def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
-    """Signed terms; the first is positive."""
     return [rng.randint(1, largest) * (1 if i == 0 else rng.choice((1, -1))) for i in range(level)]
 
 
@@ -133,12 +103,9 @@ def _solve(terms: Sequence[int], slip: int = 0, at: int = 0) -> str:
     return ";".join(steps) + f"#{total}"
 
 
+def _pair(terms: Sequence[int]) -> tuple[str, str]:
+    return _prompt(terms), _solve(terms)
+
+
 def _problem(terms: Sequence[int]) -> Problem:
-    prompt = _prompt(terms)
-    return Problem(
-        id=f"arithmetic/{prompt[:-1]}",
-        prompt=prompt,
-        reference=_solve(terms),
-        answer=str(sum(terms)),
-        meta={"level": len(terms)},
-    )
+    return Problem(f"arithmetic/{_prompt(terms)[:-1]}", *_pair(terms), str(sum(terms)), {"level": len(terms)})

@@ -1,11 +1,7 @@
 """Coins: problems with no content, for the tabular learner. A response is right if it is the word "right".
 
-Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts that
-were trained on, as in the theory. How often a learner is right on each coin is the learner's affair
-(`boostlib.learners.tabular.coins_learner`).
-
-Not covered: language.
-"""
+Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts
+that were trained on, as in the theory. Not covered: how often a learner is right (learners.tabular), language."""
 
 from __future__ import annotations
 
@@ -26,7 +22,6 @@ class Coins(Task):
 
 def load(split: str, n: int | None, seed: int) -> Task:
     """n coins (64 if None), the same ones in every split and for every seed."""
-    problems = tuple(
-        Problem(f"coin-{i}", f"coin {i}:", RIGHT, RIGHT, {"coin": i}) for i in range(64 if n is None else n)
-    )
+    coins = range(64 if n is None else n)
+    problems = tuple(Problem(f"coin-{i}", f"coin {i}:", RIGHT, RIGHT, {"coin": i}) for i in coins)
     return Coins("coins", split, problems, max_new_tokens=1)

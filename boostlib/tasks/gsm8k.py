@@ -1,7 +1,5 @@
-"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader.
-
-Not covered: re-annotated versions (GSM8K-Platinum), other prompt formats.
-"""
+"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader. Not covered:
+re-annotated versions (GSM8K-Platinum)."""
 
 from __future__ import annotations
 
@@ -29,15 +27,13 @@ FILES = Official(
     },
 )
 TRAIN = 7000
-EXEMPLARS = 8
 STOP = ("\n\n", "\nQuestion:")
-_ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
+_ANNOTATION = re.compile(r"<<([^<>=]*)=[^<>]*>>")
 
 
 @dataclass(frozen=True)
 class Worked(Task):
-    """Worked solutions that end in '#### N'. ``hints`` maps a problem's id to the expressions behind the
-    results in its reference, by their place (see `solutions.read_steps`)."""
+    """Worked solutions that end in '#### N'. ``hints``: by problem id, those of `solutions.read_steps`."""
 
     hints: Mapping[str, Mapping[tuple[int, int], str]] = field(default_factory=dict, hash=False, repr=False)
 
@@ -52,38 +48,36 @@ class Worked(Task):
 def load(split: str, n: int | None, seed: int) -> Task:
     """7,000 problems in "train"; of the other 473 rows of the train file, 8 are the few-shot exemplars and 465
     "validation"; "test" is the 1,319 of the test file. The rows held out are fixed, whatever the seed."""
-    file = "test" if split == "test" else "train"
-    pool = [_problem(f"gsm8k/{file}/{i}", row) for i, row in enumerate(FILES.rows(file))]
-    train = (
-        pool if file == "train" else [_problem(f"gsm8k/train/{i}", row) for i, row in enumerate(FILES.rows("train"))]
-    )
-    order = sorted(train, key=lambda item: hashlib.sha256(f"held out/{item[0].id}".encode()).digest())
+    train = _read("train")
+    held_out = sorted(train, key=lambda item: hashlib.sha256(f"held out/{item[0].id}".encode()).digest())[TRAIN:]
     # A prefix is read with every prompt: the exemplars are short ones, and show their arithmetic.
-    fit = [p for p, hints in order[TRAIN:] if hints and len(p.prompt + p.reference) < 450]
-    exemplars = tuple(fit[:EXEMPLARS])
-    if split != "test":
-        held_out = {p.id for p, _ in order[TRAIN:]}
-        shown = {p.id for p in exemplars}
-        keep = (lambda p: p.id not in held_out) if split == "train" else (lambda p: p.id in held_out - shown)
-        pool = [(p, hints) for p, hints in pool if keep(p)]
+    exemplars = tuple(p for p, hints in held_out if hints and len(p.prompt + p.reference) < 450)[:8]
+    out, shown = {p.id for p, _ in held_out}, {p.id for p in exemplars}
+    kept = {p.id for p, _ in train} - out if split == "train" else out - shown
+    pool = _read("test") if split == "test" else [item for item in train if item[0].id in kept]
     problems = subsample([p for p, _ in pool], n, seed, f"gsm8k {split}")
     return Worked("gsm8k", split, problems, exemplars, STOP, 256, hints={p.id: hints for p, hints in pool})
 
 
-def _problem(id: str, row: Mapping[str, str]) -> tuple[Problem, dict[tuple[int, int], str]]:
-    """The problem, its calculator annotations taken out, and the expressions they held by where their results
-    stand in the reference."""
-    solution = re.sub(r"\n{2,}", "\n", row["answer"].strip())  # a blank line ends a sample
-    pieces, hints, at, length = [], {}, 0, 0
-    for match in _ANNOTATION.finditer(solution):
-        pieces.append(solution[at : match.start()])
-        length += len(pieces[-1])
-        at = match.end()
-        result = NUMBER.match(solution, at)  # what is written there may have commas, or no result
-        if result:
-            hints[length, length + len(result[0])] = match[1]
-    reference = "".join(pieces) + solution[at:]
-    answer = extract_answer(reference)
-    steps = reference.count("\n")
-    prompt = f"Question: {row['question'].strip()}\nAnswer:\n"
-    return Problem(id, prompt, reference, format(answer, "f"), {"steps": steps}), hints
+def worked(id: str, question: str, solution: str, **meta: object) -> Problem:
+    prompt = f"Question: {question.strip()}\nAnswer:\n"
+    return Problem(id, prompt, solution, format(extract_answer(solution), "f"), meta)
+
+
+def tidy(solution: str) -> str:
+    return re.sub(r"\n{2,}", "\n", solution.strip())  # a blank line ends a sample
+
+
+def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
+    """Problems, calculator annotations taken out; each with the expressions these held, by their results' places."""
+    found = []
+    for i, row in enumerate(FILES.rows(file)):
+        solution, hints, taken = tidy(row["answer"]), {}, 0
+        for match in _ANNOTATION.finditer(solution):
+            taken += len(match[0])
+            if result := NUMBER.match(solution, match.end()):  # what is written there may have commas, or no result
+                hints[result.start() - taken, result.end() - taken] = match[1]
+        solution = _ANNOTATION.sub("", solution)
+        problem = worked(f"gsm8k/{file}/{i}", row["question"], solution, steps=solution.count("\n"))
+        found.append((problem, hints))
+    return found

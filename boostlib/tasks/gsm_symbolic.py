@@ -1,34 +1,25 @@
 """Word problems from templates (GSM-Symbolic, Mirzadeh et al. 2024, arXiv 2410.05229), by way of reasoning-gym.
 
-Always there, without end, with worked solutions; 15 of the 85 templates are seen in "test" alone, so that
-memory of a template and skill can be told apart. Graded as GSM8K is (reasoning-gym's own scorer reads the first
-number it finds, and misreads '-5' and '1,234').
-
-Not covered: harder variants (the package has one difficulty).
-"""
+Always there, with worked solutions; 15 of the 85 templates are seen in "test" alone, so that memory of a template and
+skill can be told apart. Graded as GSM8K is (reasoning-gym's own scorer misreads '-5' and '1,234'). Not covered: harder
+variants (the package has one difficulty)."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Iterator, Sequence
-from random import Random
+from itertools import islice
 
 from boostlib.tasks import Problem, Task
-from boostlib.tasks.answers import extract_answer
-from boostlib.tasks.gsm8k import STOP, Worked
+from boostlib.tasks.gsm8k import STOP, Worked, tidy, worked
 from boostlib.tasks.solutions import read_steps
 
 _state = random.getstate()  # something in reasoning-gym draws from the global generator when imported
-from reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic import (  # noqa: E402
-    GSMSymbolicDataset,
-    GSMSymbolicDatasetConfig,
-    tasks_ok,
-)
+from reasoning_gym.arithmetic.gsm_symbolic import gsm_symbolic as package  # noqa: E402
 
 random.setstate(_state)
-_GENERATORS = GSMSymbolicDataset(GSMSymbolicDatasetConfig(seed=0, size=1)).generators
+_GENERATORS = package.GSMSymbolicDataset(package.GSMSymbolicDatasetConfig(seed=0, size=1)).generators
 
 
 def _hash(text: str) -> int:
@@ -36,64 +27,48 @@ def _hash(text: str) -> int:
 
 
 # The package calls an item's number its "source_index"; the template is the generator that made it.
-TEMPLATES = tuple(sorted(tasks_ok, key=lambda template: _hash(f"template/{template}")))
-SEEN, UNSEEN = TEMPLATES[:70], TEMPLATES[70:]
-_TRIES = 2000
+_TEMPLATES = sorted(package.tasks_ok, key=lambda template: _hash(f"template/{template}"))
+SEEN, UNSEEN = _TEMPLATES[:70], _TEMPLATES[70:]
 
 
 def load(split: str, n: int | None, seed: int) -> Task:
     """n (1,000 if None) different problems, templates in turn; "test" alternates between the 70 templates of
-    "train" and the 15 others. ``meta`` is {"template": its number, "seen": whether "train" has it}.
-
-    For the 70, a hash of the question decides the split, so that no question is in two of them.
-    """
-    count = 1000 if n is None else n
-    key = f"{split}/{seed}"
-    streams = [_stream(SEEN, split, key)] + ([_stream(UNSEEN, split, key)] if split == "test" else [])
-    problems = []
-    for i in range(count):
-        problem = next(streams[i % len(streams)], None)
-        if problem is None:
-            raise ValueError(f"gsm_symbolic has no more than {i:,} different problems in {split}; lower n.")
-        problems.append(problem)
+    "train" and the 15 others. ``meta`` is {"template": its number, "seen": whether "train" has it}."""
+    streams = [_stream(some, split, f"{split}/{seed}") for some in ((SEEN, UNSEEN) if split == "test" else (SEEN,))]
+    problems = tuple(next(streams[i % len(streams)]) for i in range(1000 if n is None else n))
     pool = _stream(SEEN, "exemplars", "exemplars")
     short = (p for p in pool if len(p.prompt + p.reference) < 450 and len(read_steps(p.reference)) > 1)
-    exemplars = tuple(next(short) for _ in range(8))
-    return Worked("gsm_symbolic", split, tuple(problems), exemplars, STOP, 256)
+    return Worked("gsm_symbolic", split, problems, tuple(islice(short, 8)), STOP, 256)
 
 
 def _stream(templates: Sequence[int], split: str, key: str) -> Iterator[Problem]:
     """Different problems of a split, one template after the other in an order set by ``key``; a template that
     gives nothing new in many tries is left out from there on."""
-    rngs = {template: Random(f"{key}/{template}") for template in templates}
     turns = sorted(templates, key=lambda template: _hash(f"{key}/{template}"))
+    rngs = {template: random.Random(f"{key}/{template}") for template in turns}
     met: set[str] = set()
-    while turns:
-        for template in tuple(turns):
-            for _ in range(_TRIES):
-                problem = _draw(template, rngs[template])
-                if problem.id not in met and split == ("test" if template in UNSEEN else _split_of(problem)):
-                    break
+    while rngs:
+        for template, rng in tuple(rngs.items()):
+            draws = (_draw(template, rng) for _ in range(2000))
+            problem = next((p for p in draws if p.id not in met and split == _split_of(p)), None)
+            if problem:
+                met.add(problem.id)
+                yield problem
             else:
-                turns.remove(template)
-                continue
-            met.add(problem.id)
-            yield problem
+                del rngs[template]
+    raise ValueError(f"gsm_symbolic has {len(met):,} problems of {len(templates)} templates in {split}; lower n.")
 
 
-def _draw(template: int, rng: Random) -> Problem:
+def _draw(template: int, rng: random.Random) -> Problem:
     item = _GENERATORS[template](rng, 1.0)
-    question = item["question"].strip()
-    reference = re.sub(r"\n{2,}", "\n", item["metadata"]["answer_cot"].strip())  # a blank line ends a sample
-    return Problem(
-        id=f"gsm_symbolic/{template}/{_hash(question):016x}",
-        prompt=f"Question: {question}\nAnswer:\n",
-        reference=reference,
-        answer=format(extract_answer(reference), "f"),
-        meta={"template": template, "seen": template not in UNSEEN},
-    )
+    question, solution = item["question"].strip(), tidy(item["metadata"]["answer_cot"])
+    id = f"gsm_symbolic/{template}/{_hash(question):016x}"
+    return worked(id, question, solution, template=template, seen=template not in UNSEEN)
 
 
 def _split_of(problem: Problem) -> str:
+    """By a hash of the question, so that no question is in two splits; unseen templates are all for "test"."""
+    if not problem.meta["seen"]:
+        return "test"
     bucket = _hash(problem.prompt) % 100
     return "exemplars" if bucket < 2 else "test" if bucket < 15 else "validation" if bucket < 28 else "train"

@@ -1,10 +1,7 @@
 """MBPP (Austin et al. 2021, arXiv 2108.07732): the real file, the paper's splits and prompt, three shots.
 
-Splits by task number: few-shot 1-10, test 11-510,
-validation 511-600, train 601-974.
-
-Not covered: the sanitized subset; running programs (programs, sandbox).
-"""
+Splits by task number: few-shot 1-10, test 11-510, validation 511-600, train 601-974. Not covered: the sanitized subset;
+running programs (programs, sandbox)."""
 
 from __future__ import annotations
 
@@ -23,7 +20,6 @@ FILE = Official(
     files={"": ("mbpp/mbpp.jsonl", "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f", 974)},
 )
 SPLITS = {"test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
-SHOTS = (2, 3, 4)  # the tasks the paper's prompt shows
 STOP = ("[DONE]", "\nYou are an expert")
 
 
@@ -31,7 +27,7 @@ def load(split: str, n: int | None, seed: int, *, allow: str = "kernel") -> Task
     """n of the 374 "train", 90 "validation" or 500 "test" problems; ``allow`` is the least isolation accepted."""
     rows = {row["task_id"]: row for row in FILE.rows()}
     problems = subsample([_problem(rows[i]) for i in SPLITS[split]], n, seed, f"mbpp {split}")
-    exemplars = tuple(_problem(rows[i]) for i in SHOTS)
+    exemplars = tuple(_problem(rows[i]) for i in (2, 3, 4))  # the tasks that the paper's prompt shows
     return Programs("mbpp", split, problems, exemplars, STOP, 256, separator="\n[DONE]\n\n", allow=allow)
 
 

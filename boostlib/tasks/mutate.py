@@ -1,7 +1,5 @@
-"""Small wrong changes to a program: a number, an operator or a comparison, its text otherwise untouched.
-
-Only a reference is ever parsed here, never a response. Not covered: whether a change matters (programs).
-"""
+"""Small wrong changes to a reference (never a response): a number, an operator or a comparison, its text otherwise
+untouched. Not covered: whether a change matters (programs)."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _FUNCTIONS = {
 _OPERATOR = re.compile(r"(?:\*\*|//|<<|>>|<=|>=|==|!=|[-+*/%<>&|])|\b(?:and|or|not in|in|is not|is)\b")
 
 
-class Edit(NamedTuple):
-    """Characters ``start`` to ``end`` of a program become ``text``."""
-
+class Edit(NamedTuple):  # characters start to end of a program become text
     start: int
     end: int
     text: str
@@ -39,13 +35,10 @@ def edits(program: str) -> list[Edit]:
         tree = ast.parse(program)
     except (SyntaxError, ValueError):
         return []
-    starts = [0]
-    for line in program.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    lines = [line.encode() for line in program.split("\n")]
+    lines = program.encode().split(b"\n")
 
     def at(line: int, column: int) -> int:  # the parser counts bytes
-        return starts[line - 1] + len(lines[line - 1][:column].decode())
+        return len(b"\n".join([*lines[: line - 1], lines[line - 1][:column]]).decode())
 
     def span(node: ast.AST) -> tuple[int, int]:
         return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)
@@ -59,7 +52,7 @@ def edits(program: str) -> list[Edit]:
             case ast.Constant(value=int(value)):
                 found |= {Edit(*span(node), str(value + d)) for d in (-1, 1) if value + d >= 0}
             case ast.Constant(value=str(value)) if len(value) > 1 and node not in remarks:
-                start, end = span(node)
+                end = span(node)[1]
                 if program[end - 2] == value[-1]:
                     found.add(Edit(end - 2, end - 1, ""))  # the last character lost
             case (
@@ -68,10 +61,8 @@ def edits(program: str) -> list[Edit]:
             ):  # fmt: skip
                 if (sign := _OPERATOR.search(program, span(left)[1], span(right)[0])) and sign[0] in _SWAPS:
                     found.add(Edit(*sign.span(), _SWAPS[sign[0]]))
-            case ast.Call(func=ast.Name(id=name) as function) if name in _FUNCTIONS:
-                found.add(Edit(*span(function), _FUNCTIONS[name]))
-            case ast.Call(func=ast.Attribute(attr=name) as function) if name in _FUNCTIONS:
-                end = span(function)[1]
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name) as called) if name in _FUNCTIONS:
+                end = span(called)[1]
                 found.add(Edit(end - len(name), end, _FUNCTIONS[name]))
     return sorted(found)
 

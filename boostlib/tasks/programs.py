@@ -55,11 +55,11 @@ def extract_code(response: str, names: Iterable[str] = ()) -> str:
     lines of prose; without what is thought aloud. Where no part is Python, all from the first line that looks like
     code. Parsed, never run."""
     text = _THOUGHT.sub("", response.replace("\r\n", "\n"))
-    tagged = _TAGGED.findall(text)
+    pieces = _TAGGED.findall(text) or [_END.split(text)[0]]
     wanted, tries = set(names), [None] * _TRIES
-    parts = [part for piece in tagged or [_END.split(text)[0]] for part in _parts(piece, tries) if part.defines]
+    parts = [part for piece in pieces for part in _parts(piece, tries) if part.defines]
     if not parts:
-        return _as_it_is(tagged[0] if tagged else _END.split(text)[0])
+        return _as_it_is(pieces[0])
     known = set().union(*(part.defines for part in parts))
 
     def worth(part: _Part) -> tuple:
@@ -72,14 +72,10 @@ def extract_code(response: str, names: Iterable[str] = ()) -> str:
 def _parts(text: str, tries: list) -> Iterator[_Part]:
     lines = _ON_ONE_LINE.sub(r"\1\n", text).split("\n")
     fences = [i for i, line in enumerate(lines) if _FENCE.match(line)][:16]
-    blocks: list[_Part] = []
-    reached = -1
+    blocks, reached = [], -1
     for n, start in enumerate(fences):
         for end in reversed((*fences[n + 1 :], len(lines))):  # a fence may also stand in a docstring
-            if not tries:
-                return
-            part = _part(textwrap.dedent("\n".join(lines[start + 1 : end])), tries)
-            if part:
+            if part := _part(textwrap.dedent("\n".join(lines[start + 1 : end])), tries):
                 yield part
                 if part.defines and start >= reached:
                     blocks.append(part)
@@ -88,17 +84,16 @@ def _parts(text: str, tries: list) -> Iterator[_Part]:
         yield together._replace(joined=True)
     starts = [i for i, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
     for n, start in enumerate(starts[:-1]):  # cut only where a line is not indented: half a function is none
-        if _CODE.match(lines[start]):
-            for end in reversed(starts[n + 1 :]):
-                if not tries:
-                    return
-                if part := _part("\n".join(lines[start:end]), tries):
-                    yield part
-                    break
+        ends = reversed(starts[n + 1 :]) if tries and _CODE.match(lines[start]) else ()
+        if part := next(filter(None, (_part("\n".join(lines[start:end]), tries) for end in ends if tries)), None):
+            yield part
 
 
 def _part(code: str, tries: list) -> _Part | None:
-    """The part that a text is, without words at its end that only look like an expression; None if it is none."""
+    """The part that a text is, without words at its end that only look like an expression; None if it is none, or
+    nothing is left of ``tries``."""
+    if not tries:
+        return None
     del tries[: 1 + len(code) // 1000]
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -134,18 +129,8 @@ class Programs(Task):
     allow: str = "kernel"
     unverified: str = "fail"
 
-    def _check(
-        self, items: Iterable[tuple], workers: int = 1, progress: Callable | None = None
-    ) -> list[sandbox.Verdict]:
-        return sandbox.check_many(items, workers, progress, allow=self.allow, unverified=self.unverified)
-
-    def verdicts(
-        self,
-        pairs: Sequence[tuple[Problem, str]],
-        progress: Callable[[int], None] | None = None,
-        workers: int | None = None,
-        challenge: bool = False,
-    ) -> list[sandbox.Verdict]:
+    def verdicts(self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None,
+                 workers: int | None = None, challenge: bool = False) -> list[sandbox.Verdict]:  # fmt: skip
         """A full verdict for each pair, with the reason of a failure. ``challenge``: by the challenge tests.
         Equal programs of a problem run once; ``workers=None`` is one a core, or OMP_NUM_THREADS where that is set."""
         items: dict[tuple, int] = {}
@@ -156,7 +141,10 @@ class Programs(Task):
             places.append(items.setdefault(item, len(items)))
         sizes = iter(Counter(places).values())  # progress counts pairs, not programs
         count = (lambda _: progress(next(sizes))) if progress else None
-        results = self._check(items, workers or _share(), count)
+        threads = os.environ.get("OMP_NUM_THREADS", "")  # says what this worker process may use
+        workers = workers or (threads.isdigit() and int(threads)) or os.cpu_count() or 1
+        check = functools.partial(sandbox.check_many, allow=self.allow, unverified=self.unverified)
+        results = check(items, workers, count)
         again = {}  # too slow here and now: how slow is the reference?
         for i, (item, result) in enumerate(zip(items, results, strict=True)):
             if result.status == "timeout":
@@ -164,16 +152,12 @@ class Programs(Task):
                 limit = FACTOR * _reference_seconds(self._item(problem, problem.reference, challenge), self.allow)
                 if limit > FLOOR:
                     again[i] = (*item[:3], limit)
-        for i, result in zip(again, self._check(again.values()), strict=True):
+        for i, result in zip(again, check(again.values()), strict=True):
             results[i] = result
         return [results[i] for i in places]
 
-    def grade(
-        self,
-        pairs: Sequence[tuple[Problem, str]],
-        progress: Callable[[int], None] | None = None,
-        workers: int | None = None,
-    ) -> list[str]:
+    def grade(self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None,
+              workers: int | None = None) -> list[str]:  # fmt: skip
         """ "pass", "fail", "timeout", or "error" where the sandbox itself failed: neither right nor wrong."""
         return [v.status for v in self.verdicts(pairs, progress, workers)]
 
@@ -190,12 +174,6 @@ class Programs(Task):
     def _item(problem: Problem, program: str, challenge: bool = False) -> tuple:
         tests = problem.meta["challenge" if challenge else "tests"]
         return program, tuple(tests), problem.meta.get("setup", ""), FLOOR
-
-
-def _share() -> int:
-    """Cores for checks: those of the machine, or of this worker process, which says in OMP_NUM_THREADS what it may use."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return int(threads) if threads.isdigit() and int(threads) else os.cpu_count() or 1
 
 
 @functools.lru_cache(1 << 16)

@@ -1,10 +1,6 @@
-"""Corrupts a worked solution: one number or operator changes, and what depends on it is worked out anew.
-
-The solution is text with equations in it. A value that changed is replaced wherever it stands later, so the
-result reads like the work of someone who erred once. Exact fractions, nothing is evaluated.
-
-Not covered: judging answers (answers); telling apart two quantities that happen to have one value.
-"""
+"""Corrupts a worked solution, a text with equations in it: one number or operator changes, and what changes with it is
+replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered:
+telling apart two quantities that happen to have one value."""
 
 from __future__ import annotations
 
@@ -22,25 +18,20 @@ from boostlib.tasks.answers import is_right
 
 Span = tuple[int, int]
 NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d)|(?<=[a-z])\d+(?=\s*=)")
-_LONGEST = 8  # operands read back from a result
 _SIGNS = {"x": "*", "X": "*", "\u00d7": "*", "\u2212": "-", "\u2013": "-", "\u00f7": "/"}
 _SIGN = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]")
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
 
-class Token(NamedTuple):
-    """A number, operator or bracket of an expression, and where the text shows it (None: it does not)."""
-
-    value: Fraction | str
-    span: Span | None = None
+class Token(NamedTuple):  # of an expression
+    value: Fraction | str  # a number, operator or bracket
+    span: Span | None = None  # where the text shows it
 
 
 class Step(NamedTuple):
-    """An expression and where the text shows its result."""
-
     tokens: tuple[Token, ...]
-    result: Span
+    result: Span  # where the text shows it
 
 
 def number(text: str) -> Fraction:
@@ -48,31 +39,25 @@ def number(text: str) -> Fraction:
 
 
 def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]:
-    """The equations in the text that are right as they stand, up to rounding.
-
-    ``hints`` maps the spans of results to expressions, for results that the text shows without one.
-    """
+    """The equations in the text that are right, up to rounding. ``hints``: expressions by the spans of their results."""
     steps = []
     for match in NUMBER.finditer(text):
         tokens = _read_back(text, match)
         if tokens is None and match.span() in (hints or {}):
             tokens = _tokens(hints[match.span()], None)
-            tokens = tokens if _agrees(tokens, match[0]) else None
-        if tokens:
+        if tokens and _agrees(tokens, match[0]):
             steps.append(Step(tokens, match.span()))
     return steps
 
 
-def corrupt_solution(text: str, steps: Sequence[Step], answer: str, rng: np.random.Generator) -> str:
-    """A wrong version of a right solution that ends in '#### answer'.
-
-    Tried at random until the answer is wrong and every number plausible (positive; in the first tries also
-    whole where it was whole and of its magnitude); if none is, or there are no steps, the answer itself changes wherever the last lines state it.
-    """
+def corrupt_solution(text: str, steps: list[Step], answer: str, rng: np.random.Generator) -> str:
+    """A wrong version of a right solution that ends in '#### answer'. Tried at random until the answer is wrong and
+    every number plausible (positive; in the first tries also whole where it was whole, and of its magnitude); else the
+    answer itself changes wherever the last lines state it."""
     for attempt in range(60 if steps else 0):
         at = int(rng.integers(len(steps)))
         mistake = _mistake(text, steps[at], rng)
-        wrong = mistake and _rework(text, steps, at, mistake, strict=attempt < 40)
+        wrong = mistake and _rework(text, steps, at, *mistake, strict=attempt < 40)
         if wrong and not is_right(answer, wrong):
             return wrong
     return _other_answer(text, answer, rng)
@@ -86,7 +71,7 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
         return None
     bullet = re.compile(r"\s*[-*\u2022]\s").match(text, line)
     start = max(bullet.end() if bullet else line, text.rfind("=", line, equals.start()) + 1)
-    numbers = list(NUMBER.finditer(text, start, equals.start()))[-_LONGEST:]
+    numbers = list(NUMBER.finditer(text, start, equals.start()))[-8:]  # more operands are not read
     for first in range(len(numbers) - 1):
         begin = numbers[first].start()
         while begin > start and text[begin - 1] in "($\u20ac\u00a3":  # an opening bracket belongs to it
@@ -94,52 +79,43 @@ def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
         if re.search(r"[-+*/x\u00d7\u00f7(]\s*$", text[start:begin]):
             continue
         tokens = _tokens(text[begin : equals.start()], begin)
-        if _agrees(tokens, result[0]):
-            return tokens
-        if text.startswith("%", result.end()):  # 1 / 4 = 25%
-            tokens = (Token("("), *tokens, Token(")"), Token("*"), Token(Fraction(100)))
-            if _agrees(tokens, result[0]):
-                return tokens
+        percent = (Token("("), *tokens, Token(")"), Token("*"), Token(Fraction(100)))  # 1 / 4 = 25%
+        for read in [tokens, percent] if text.startswith("%", result.end()) else [tokens]:
+            if _agrees(read, result[0]):
+                return read
     return None
 
 
 def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
-    """Numbers, operators and brackets; words, units and currency signs are passed over. A percent sign divides
-    by a hundred. ``offset``: where the expression begins in the text; None if it does not stand there."""
-    found = [(m.span(), number(m[0])) for m in NUMBER.finditer(expression)]
-    inside = [(a, b) for (a, b), _ in found]
-    for m in _SIGN.finditer(expression):
-        if not any(a <= m.start() < b for a, b in inside):
-            found.append((m.span(), _SIGNS.get(m[0], m[0])))
+    """Numbers, operators and brackets; all else is passed over. ``offset``: where the text has it (None: nowhere)."""
+    numbers = {m.span(): number(m[0]) for m in NUMBER.finditer(expression)}
+    signs = {m.span(): _SIGNS.get(m[0], m[0]) for m in _SIGN.finditer(expression)}
     tokens: list[Token] = []
-    for (a, b), item in sorted(found, key=lambda pair: pair[0]):
+    for (a, b), item in sorted((signs | numbers).items()):
         if item == "%":
             tokens += [Token("/"), Token(Fraction(100))]
             continue
-        if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):
-            tokens.append(Token("*"))  # 2(3+4)
+        if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):  # 2(3+4)
+            tokens.append(Token("*"))
         tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
     return tuple(tokens)
 
 
 def _agrees(tokens: Sequence[Token], shown: str) -> bool:
     """Whether there is something to work out and it comes to the number shown, rounded as that is."""
-    if not any(t.value in ("+", "-", "*", "/") for t in tokens):
-        return False
-    result = _value(tokens)
+    result = _value(tokens) if any(t.value in _SWAPS for t in tokens) else None
     return result is not None and round(result, _places(shown)) == number(shown)
 
 
 def _value(tokens: Sequence[Token]) -> Fraction | None:
-    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads it,
-    with the place of each number in its stead; the tree is walked, nothing evaluated."""
-    numbers = [token.value for token in tokens]
-    shown = (str(i) if isinstance(value, Fraction) else value for i, value in enumerate(numbers))
+    """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads
+    it, with the place of each number in its stead; the tree is walked, nothing evaluated."""
+    shown = (str(i) if isinstance(token.value, Fraction) else token.value for i, token in enumerate(tokens))
 
     def walk(node: ast.expr) -> Fraction:
         match node:
             case ast.Constant(value=place):
-                return numbers[place]
+                return tokens[place].value
             case ast.UnaryOp(op=ast.USub(), operand=of):
                 return -walk(of)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
@@ -152,37 +128,29 @@ def _value(tokens: Sequence[Token]) -> Fraction | None:
         return None
 
 
-class Mistake(NamedTuple):
-    """A way to get one step wrong: its new tokens, what to write where, and a slip in the result."""
-
-    tokens: tuple[Token, ...]
-    edits: dict[Span, str]
-    slip: Fraction = Fraction(0)
-
-
-def _mistake(text: str, step: Step, rng: np.random.Generator) -> Mistake | None:
-    tokens = list(step.tokens)
+def _mistake(text: str, step: Step, rng: np.random.Generator) -> tuple[tuple[Token, ...], dict[Span, str]] | None:
+    """A way to get one step wrong: its new tokens, and what to write where."""
     kind = rng.choice(["number", "operator", "sum"])
     if kind == "sum":
         shown = text[slice(*step.result)]
-        return Mistake(step.tokens, {}, number(_near(shown, rng)) - number(shown))
+        slip = number(_near(shown, rng)) - number(shown)
+        return (Token("("), *step.tokens, Token(")"), Token("+"), Token(slip)), {}
 
     def may_change(value: Fraction | str) -> bool:
         return value in _SWAPS if kind == "operator" else isinstance(value, Fraction) and value not in (1, 100)
 
-    places = [i for i, token in enumerate(tokens) if token.span and may_change(token.value)]
+    places = [i for i, token in enumerate(step.tokens) if token.span and may_change(token.value)]
     if not places:
         return None
     place = int(rng.choice(places))
-    value, span = tokens[place]
+    value, span = step.tokens[place]
     if kind == "number":
-        new = _near(text[slice(*span)], rng)
-        tokens[place] = Token(number(new), span)
+        shown = _near(text[slice(*span)], rng)
+        new = number(shown)
     else:
-        sign = str(rng.choice(list(_SWAPS[value])))
-        new = "x" if sign == "*" and re.search(r"\d x ", text) else sign
-        tokens[place] = Token(sign, span)
-    return Mistake(tuple(tokens), {span: new})
+        new = str(rng.choice(list(_SWAPS[value])))
+        shown = "x" if new == "*" and re.search(r"\d x ", text) else new
+    return (*step.tokens[:place], Token(new, span), *step.tokens[place + 1 :]), {span: shown}
 
 
 def _near(shown: str, rng: np.random.Generator) -> str:
@@ -195,12 +163,10 @@ def _near(shown: str, rng: np.random.Generator) -> str:
     return _write(near[int(rng.integers(len(near)))], shown, "")
 
 
-def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict: bool) -> str | None:
-    """The text with the mistake made in step ``at``, and everything after that worked out from there. None if a number
-    comes out implausible."""
+def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Span, str], strict: bool) -> str | None:
+    """The text with the mistake made in step ``at`` and what follows worked out from there; None where implausible."""
     results = {step.result: i for i, step in enumerate(steps)}
     operands = {token.span for step in steps for token in step.tokens}
-    edits = dict(mistake.edits)
     changed: dict[Fraction, Fraction] = {}
     for match in NUMBER.finditer(text):
         span, old = match.span(), number(match[0])
@@ -210,17 +176,14 @@ def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict:
                 edits[span] = _write(changed[old], match[0], text)
             continue
         was = steps[i].tokens
-        now = mistake.tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
+        now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
         if i != at and now == was:
             changed.pop(old, None)  # from here on, the old value is this one
             continue
         new = _value(now)
-        if new is None:
-            return None
-        new += mistake.slip if i == at else 0
-        if _value(was) != old:  # the solution rounds here
+        if new is not None and _value(was) != old:  # the solution rounds here
             new = Fraction(round(new, _places(match[0])))
-        if new <= 0 or (new * 100).denominator > 1:
+        if new is None or new <= 0 or (new * 100).denominator > 1:
             return None
         if strict and (old.denominator == 1 < new.denominator or not old / 10 < new < old * 10):
             return None
@@ -237,24 +200,17 @@ def _rework(text: str, steps: Sequence[Step], at: int, mistake: Mistake, strict:
 
 
 def _other_answer(text: str, answer: str, rng: np.random.Generator) -> str:
-    body, mark, tail = text.rpartition("####")
-    shown = NUMBER.search(tail)
-    other = _near(shown[0], rng)
-    line = body.rstrip().rfind("\n") + 1
-    edits = {
-        match.span(): _write(number(other), match[0], text)
-        for match in NUMBER.finditer(text, line)
-        if number(match[0]) == number(shown[0])
-    }
-    return _apply(text, edits)
+    body, _, tail = text.rpartition("####")
+    shown = NUMBER.search(tail)[0]
+    other = number(_near(shown, rng))
+    stated = NUMBER.finditer(text, body.rstrip().rfind("\n") + 1)
+    return _apply(text, {m.span(): _write(other, m[0], text) for m in stated if number(m[0]) == number(shown)})
 
 
 def _apply(text: str, edits: Mapping[Span, str]) -> str:
-    pieces, at = [], 0
-    for (start, end), new in sorted(edits.items()):
-        pieces += [text[at:start], new]
-        at = end
-    return "".join(pieces) + text[at:]
+    for (start, end), new in sorted(edits.items(), reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
 
 
 def _places(shown: str) -> int:
@@ -262,11 +218,8 @@ def _places(shown: str) -> int:
 
 
 def _write(value: Fraction, like: str, text: str) -> str:
-    """The number as ``like`` is written: its decimals (more where needed), and commas where it has them or,
-    being too short to tell, where the text has them."""
-    places = _places(like)
-    while (value * 10**places).denominator > 1 and places < 6:
-        places += 1
+    """The number written as ``like``: its decimals (or more), and commas where it or, if it is short, the text has."""
+    places = next((n for n in range(_places(like), 6) if (value * 10**n).denominator == 1), max(_places(like), 6))
     short = len(like.partition(".")[0]) < 4
     comma = "," if "," in like or (short and re.search(r"\d,\d{3}", text)) else ""
     written = format(Decimal(value.numerator) / Decimal(value.denominator), f"{comma}.{places}f")

@@ -1,7 +1,6 @@
 """The theory of boosting with weak data: an exact chain, bounds, and Monte Carlo.
 
-Not covered: language models. `boostlib.learners.tabular` is the same model as a learner for `boostlib.boosting`.
-"""
+Not covered: language models. `boostlib.learners.tabular` is the same model as a learner for `boostlib.boosting`."""
 
 from boostlib.theory.biased import BiasedFilter
 from boostlib.theory.bounds import Bound, expected_error

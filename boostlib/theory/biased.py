@@ -1,10 +1,7 @@
 """A biased filter: it always accepts one family of wrong responses. The same chain with three kinds of responses.
 
-arXiv 2510.16657 shows that with an imperfect verifier a model ends at the verifier's "knowledge centre". Here that is
-the family: the filter takes it for right, so samples of it enter S+ and hide the prompt from the labeler.
-
-Not covered: Monte Carlo, a shared budget, several families.
-"""
+arXiv 2510.16657: with an imperfect verifier a model ends at the verifier's "knowledge centre". Here that is the family:
+samples of it enter S+ and hide the prompt from the labeler. Not covered: Monte Carlo, several families."""
 
 from __future__ import annotations
 
@@ -21,10 +18,9 @@ from boostlib.theory.parameters import Parameters, check_chance, check_whole
 class BiasedFilter(Parameters):
     """Kinds of responses: right, in the family, other wrong; p_0 and results are laws over these three.
 
-    A right response is accepted with chance 1 - ``gamma_fn``, one of the family with ``believed`` (1: always), another wrong
-    one with ``gamma_fp``. A label is right with chance ``beta``, a number, and in the family with ``beta_family``. Learner
-    error ``eta`` moves mass to other wrong responses. The rest is as in `Dynamics`, but for policies "hard" and "uniform" alone.
-    """
+    A right response is accepted with chance 1 - ``gamma_fn``, one of the family with ``believed`` (1: always), another
+    wrong one with ``gamma_fp``. A label is right with chance ``beta``, a number, and in the family with
+    ``beta_family``. ``eta`` moves mass to other wrong ones. The rest: `Dynamics`, for policies "hard" and "uniform"."""
 
     gamma_fp: float = 0.0
     gamma_fn: float = 0.0

@@ -1,16 +1,14 @@
 """Rounds to error eps: a bound derived for our model under policy `hard`, and the two envelopes of the curve.
 
-With g = gamma_fn, h = gamma_fp, s(p) = p (1 - g) + (1 - p) h the chance that a sample is accepted, z(p) = (1 - s)^k that
-of P-, and w(p) the expected wrong share after the labels of a P- prompt,
+With g = gamma_fn, h = gamma_fp, s(p) = p (1 - g) + (1 - p) h the chance that a sample is accepted, z(p) = (1 - s)^k
+that of P-, and w(p) the expected wrong share after the labels of a P- prompt,
 
     err(p) = E[1 - p_{t+1} | p_t = p] = (1 - p) h (1 - z) / s + z w(p).
 
 For g + h <= 1 it is convex and decreasing, hence below its chord: with lam = err(0) - err(1), e_t = E[1 - p_t] obeys
-e_{t+1} <= err(1) + lam e_t, and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t), so iterating err from
-e_0 is a lower bound. eta turns err into eta + (1 - eta) err. The proof step by step: notebook 01.
-
-Not covered: other policies, filters worse than chance (g + h > 1), a prompt-dependent beta.
-"""
+e_{t+1} <= err(1) + lam e_t, and so e_t <= floor + lam^t (e_0 - floor). By Jensen e_{t+1} >= err(1 - e_t), so iterating
+err from e_0 is a lower bound. eta turns err into eta + (1 - eta) err. The proof step by step: notebook 01. Not covered:
+other policies, filters worse than chance (g + h > 1), a prompt-dependent beta."""
 
 from __future__ import annotations
 
@@ -27,10 +25,10 @@ def expected_error(d: Parameters, p: np.ndarray) -> np.ndarray:
     p = np.asarray(p, float)
     s = p * (1 - d.gamma_fn) + (1 - p) * d.gamma_fp
     z = (1 - s) ** d.k
+    # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
+    wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
     if d.alpha == 1:  # S+ has no weight: a prompt with accepted samples keeps its p
         wrong_samples = (1 - z) * (1 - p)
-    else:  # (1 - z) / s = sum of (1 - s)^i for i < k: no division, so s = 0 needs no care
-        wrong_samples = (1 - p) * d.gamma_fp * sum((1 - s) ** i for i in range(d.k))
     error = d.eta + (1 - d.eta) * (wrong_samples + z * _wrong_labels(d, p))
     return np.minimum(error, 1.0)  # the sum may round above 1, and iterating would magnify that
 
@@ -46,8 +44,7 @@ def _wrong_labels(d: Parameters, p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bound:
-    """e_t <= floor + rate^t (e_0 - floor), with e_t = E[1 - p_t]; ``rate`` in [0, 1]. At rate 1 (floor 0) it says only
-    that the error never rises."""
+    """e_t <= floor + rate^t (e_0 - floor); ``rate`` in [0, 1]. At rate 1 (floor 0): the error never rises."""
 
     parameters: Parameters
     rate: float
@@ -85,8 +82,7 @@ def bound_of(d: Parameters) -> Bound:
         raise ValueError("the bound is derived for policy 'hard', one number beta and alpha below 1.")
     if d.gamma_fn + d.gamma_fp > 1:
         raise ValueError(
-            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is outside [0, 1]: "
-            "the filter is worse than chance, and the bound's proof needs one that is not."
+            f"gamma_fp + gamma_fn = {d.gamma_fp + d.gamma_fn:g} is above 1: the filter is worse than chance."
         )
     w0, w1 = _wrong_labels(d, np.array([0.0, 1.0])).tolist()
     at0 = d.eta + (1 - d.eta) * (1 - (1 - d.gamma_fp) ** d.k * (1 - w0))

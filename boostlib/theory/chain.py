@@ -1,21 +1,17 @@
-"""A round as a finite Markov chain: `forward` where a prompt has data of one kind (`hard`, filter only), `forward_mixed`
-where it can have both (`uniform`).
+"""A round as a finite Markov chain.
 
 A prompt's state is its law over kinds of responses: (right, wrong), or more kinds for a biased filter. After a round
-with data it is a vector of small fractions, counts / total; after a round without data it is kept. A learner error
-eta mixes every law with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
+with data it is a vector of small fractions, counts / total; without data it is kept. A learner error eta mixes every
+law with the last kind, so a state is a vector of fractions and its age, the rounds since data came.
 
-Not covered: budgets shared over prompts, policies that look at the samples, shared skills (monte_carlo).
-"""
+Not covered: budgets shared over prompts, policies that look at the samples, shared skills (monte_carlo)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
 from math import e, prod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -79,8 +75,7 @@ def learnt(laws: np.ndarray, keep: np.ndarray, draws: int) -> tuple[np.ndarray, 
     table = outcomes(keep, draws)
     sums = np.empty((len(table.starts), len(laws)))
     size = max(1, _BLOCK // len(table.counts))
-    for start in range(0, len(laws), size):
-        part = slice(start, start + size)
+    for part in (slice(start, start + size) for start in range(0, len(laws), size)):
         np.add.reduceat(chances(laws[part], keep, draws), table.starts, out=sums[:, part])
     return (sums[1:], sums[0]) if table.can_be_empty else (sums, np.zeros(len(laws)))
 
@@ -92,14 +87,6 @@ def _states(samples: Outcomes, labels: Outcomes) -> tuple[np.ndarray, np.ndarray
     place = [index.setdefault(row, len(index)) for row in map(tuple, labels.fractions.tolist())]
     fractions = np.array(list(index), float)
     return fractions / fractions.sum(1, keepdims=True), np.array(place, int)
-
-
-class Step(NamedTuple):
-    """What a round does to n laws."""
-
-    reached: np.ndarray  # (s, n): chance of each state by samples, without the last ones where only labels lead to them
-    asks: np.ndarray  # (n,): chance that the class's labeler is asked
-    keeps: np.ndarray  # (n,): chance that the law is kept, and nobody asked
 
 
 @dataclass(frozen=True)
@@ -117,16 +104,11 @@ class Round:
     pooled: bool  # alpha is shared out over all prompts; else within each
 
     @property
-    def kinds(self) -> int:
-        return self.keep.size
-
-    @property
     def states(self) -> tuple[np.ndarray, np.ndarray]:
         return _states(outcomes(self.keep, self.k), outcomes(self.keep_labels, self.m))
 
     def age(self, laws: np.ndarray, rounds: int | np.ndarray) -> np.ndarray:
-        """Laws (n, kinds) after so many rounds of learner error, or after each of ``rounds`` (r,): (r, n, kinds). Mass
-        moves to the last kind."""
+        """Laws (n, kinds) after so many rounds of learner error (each of ``rounds`` (r,): (r, n, kinds))."""
         left = ((1 - self.eta) ** np.asarray(rounds, float))[..., None, None]
         aged = laws * left
         aged[..., -1:] += 1 - left
@@ -139,37 +121,27 @@ class Round:
         by_state[place], nothing = learnt(laws, self.keep_labels, self.m)
         return by_state, nothing
 
-    def step(self, laws: np.ndarray) -> Step:
+    def step(self, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a round does to n laws: chances (s, n) of each state by samples, without the last ones where only labels
+        lead to them; (n,) that the class's labeler is asked; and (n,) that the law is kept, and nobody asked."""
         reached, failed = learnt(laws, self.keep, self.k)
         keeps = np.zeros(len(laws))
         if self.alpha == 1:  # S+ has no weight
             reached, keeps = np.zeros_like(reached), 1 - failed
         if self.labeler is not None:
-            return Step(reached, failed, keeps)
+            return reached, failed, keeps
         by_labels, nothing = self.labeled(laws)  # the prompt asks itself
         by_labels *= failed
         by_labels[: len(reached)] += reached
-        return Step(by_labels, np.zeros(len(laws)), keeps + failed * nothing)
-
-    def steps(self, laws: np.ndarray, rounds: int) -> Iterator[Step]:
-        """`step` of laws that only age, at t = 0, 1, ...; several rounds at once: few, large array operations."""
-        if self.eta == 0:
-            yield from repeat(self.step(laws), rounds)
-        block = min(8, max(1, 20_000 // len(laws)))
-        for t in range(0, rounds if self.eta else 0, block):
-            aged = self.age(laws, np.arange(t, min(t + block, rounds)))
-            parts = self.step(aged.reshape(-1, self.kinds))
-            yield from map(Step, *(np.split(part, len(aged), axis=-1) for part in parts))
+        return by_labels, np.zeros(len(laws)), keeps + failed * nothing
 
 
 def run(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n)."""
-    both_kinds = rnd.everyone and rnd.m > 0
-    return (forward_mixed if both_kinds else forward)(rnd, laws, mass, rounds)
-
-
-def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """Two parts at each t: prompts that no data has reached yet; and the states by age, (ages x s, kinds)."""
+    """The chain at t = 0..rounds, exactly, from p_0: ``laws`` (n, kinds) with ``mass`` (classes, n). Where a prompt has
+    data of one kind, two parts at each t: prompts that no data has reached yet; and the states by age."""
+    if rnd.everyone and rnd.m > 0:
+        yield from _run_mixed(rnd, laws, mass, rounds)
+        return
     fractions, _ = rnd.states
     s, classes = len(fractions), len(mass)
     label, nothing = np.zeros((classes, s)), np.zeros((classes, 1))  # the states that labels lead to, no label kept
@@ -177,40 +149,37 @@ def forward(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iter
         label, none_kept = (x.T for x in rnd.labeled(rnd.labeler))
         nothing = np.where(none_kept > _NEGLIGIBLE, none_kept, 0)[:, None]
 
-    def spread(mass: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of mass (classes, n): what samples bring to each state, what the labeler is asked about, what keeps its law."""
-        reached, asks, keeps = step
+    def spread(mass: np.ndarray, reached: np.ndarray, asks: np.ndarray, keeps: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of mass (classes, n): what comes to each state by samples, what the labeler is asked about, what stays."""
         return mass @ reached.T, mass @ asks, mass * (keeps + asks * nothing)
 
     can_wait = nothing.any() or rnd.labeler is None or rnd.alpha == 1
     ages = max(rounds, 1) if rnd.eta > 0 and can_wait else 1
-    values = rnd.age(fractions, np.arange(1, ages + 1)).reshape(-1, rnd.kinds)
-    of_states, of_untouched = rnd.step(values), rnd.steps(laws, rounds)
+    values = rnd.age(fractions, np.arange(1, ages + 1)).reshape(-1, laws.shape[1])
+    of_states, of_untouched = rnd.step(values), rnd.step(laws)
     untouched, mass = mass, np.zeros((classes, 0 if ages > 1 else s))
     for t in range(rounds + 1):
         n = mass.shape[1]
         yield [(rnd.age(laws, t), untouched), (values[:n], mass)]
         if t == rounds:
             return
-        sampled, asked, kept = spread(mass, Step(*(part[..., :n] for part in of_states)))
+        sampled, asked, kept = spread(mass, *(part[..., :n] for part in of_states))
         if untouched.sum() > _NEGLIGIBLE:
-            first, also_asked, untouched = spread(untouched, next(of_untouched))
+            first, also_asked, untouched = spread(untouched, *of_untouched)
             sampled, asked = sampled + first, asked + also_asked
+            of_untouched = rnd.step(rnd.age(laws, t + 1)) if rnd.eta else of_untouched
         fresh = asked[:, None] * label
         fresh[:, : sampled.shape[1]] += sampled
         mass = np.hstack([fresh, kept]) if ages > 1 else fresh + kept  # what is kept grows a round older
 
 
-def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
-    """One part at each t. Every prompt gets labels, so that it can hold S+ and D at once.
-
-    Algorithm 2 weighs an S+ example by (1 - alpha) / |S+| and a D example by alpha / |D|. The totals tie all prompts
-    together (``pooled``); with many prompts they settle at their expectations, and the chain is exact in that limit. With
-    a prompt's own totals it is exact for any number of prompts.
-    """
+def _run_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -> Iterator[Parts]:
+    """One part at each t. Every prompt gets labels, so it can hold S+ (an example weighs (1 - alpha) / |S+|) and D
+    (alpha / |D|) at once. ``pooled`` totals tie all prompts together; with many prompts they settle at their
+    expectations, and the chain is exact in that limit. With a prompt's own totals it is exact for any number."""
     m, alpha = rnd.m, rnd.alpha
-    in_s = outcomes(rnd.keep, rnd.k).counts[:, None, : rnd.kinds]
-    in_d = outcomes(rnd.keep_labels, m).counts[None, :, : rnd.kinds]
+    in_s = outcomes(rnd.keep, rnd.k).counts[:, None, :-1]
+    in_d = outcomes(rnd.keep_labels, m).counts[None, :, :-1]
     n_s, n_d = in_s.sum(-1), in_d.sum(-1)
     for t in range(rounds + 1):
         yield [(laws, mass)]
@@ -226,9 +195,7 @@ def forward_mixed(rnd: Round, laws: np.ndarray, mass: np.ndarray, rounds: int) -
             w_s, w_d = _shared(1 - alpha, n_s), _shared(alpha, n_d)
         total = w_s * n_s + w_d * n_d  # (outcomes of samples, outcomes of labels), as all that follows
         has_data = total > 0
-        after = w_s[..., None] * in_s + w_d[..., None] * in_d
-        after = after[has_data] / total[has_data][:, None]
-
+        after = (w_s[..., None] * in_s + w_d[..., None] * in_d)[has_data] / total[has_data][:, None]
         sampled = chances(laws, rnd.keep, rnd.k)
         reached, waiting = [], []
         for row, labeler in zip(mass, labelers, strict=True):

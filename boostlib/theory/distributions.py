@@ -1,7 +1,5 @@
-"""Laws of p: how the chance of a right response is spread over prompts, before and during a run.
-
-Not covered: how a law changes in a round (chain), and fitting one to samples.
-"""
+"""Laws of p: how the chance of a right response is spread over prompts, before and during a run. Not covered: how a
+law changes in a round (chain), and fitting one to samples (analysis.measure)."""
 
 from __future__ import annotations
 
@@ -23,6 +21,9 @@ class BetaLaw:
         if not (self.a > 0 and self.b > 0 and np.isfinite(self.a + self.b)):
             raise ValueError(f"BetaLaw(a={self.a}, b={self.b}): both parameters must be finite and above 0.")
 
+    def draw(self, prompts: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.beta(self.a, self.b, prompts)
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -33,12 +34,13 @@ class Histogram:
 
     def __init__(self, values: Sequence[float], weights: Sequence[float]) -> None:
         v, w = np.atleast_1d(np.asarray(values, float)), np.atleast_1d(np.asarray(weights, float))
-        if v.shape != w.shape or v.ndim != 1:
-            raise ValueError(f"Histogram: {v.size} values but {w.size} weights; give one weight a value.")
-        if not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
-            raise ValueError("Histogram: weights must be finite, at least 0 and not all 0.")
+        if v.shape != w.shape or v.ndim != 1 or not ((w >= 0).all() and 0 < w.sum() < np.inf):
+            raise ValueError("Histogram: give one weight a value, finite, at least 0 and not all 0.")
         object.__setattr__(self, "values", tuple(_chances(v).tolist()))
         object.__setattr__(self, "weights", tuple((w / w.sum()).tolist()))
+
+    def draw(self, prompts: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.choice(self.values, prompts, p=self.weights)
 
 
 #: What every method takes as p_0: a number, one value a prompt, a BetaLaw, or a Histogram.
@@ -46,16 +48,15 @@ Initial = float | Sequence[float] | np.ndarray | BetaLaw | Histogram
 
 
 def _chances(p: np.ndarray) -> np.ndarray:
-    if p.size == 0:
-        raise ValueError("p0 is empty; give at least one value in [0, 1].")
     bad = ~((p >= 0) & (p <= 1))
-    if bad.any():
-        raise ValueError(f"p0 has {p[bad][0]} at position {int(np.argmax(bad))}; chances lie in [0, 1].")
+    if p.size == 0 or bad.any():
+        has = f"{p[bad][0]} at position {np.argmax(bad)}" if p.size else "no value"
+        raise ValueError(f"p0 has {has}; give at least one value, each in [0, 1].")
     return p
 
 
 def as_initial(p0: Initial) -> np.ndarray | BetaLaw | Histogram:
-    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest as a 1-d array."""
+    """The checked p_0: BetaLaw and Histogram as they are, a pair of sequences as a Histogram, the rest 1-d."""
     if isinstance(p0, BetaLaw | Histogram):
         return p0
     if isinstance(p0, tuple) and len(p0) == 2 and all(np.ndim(part) == 1 for part in p0):
@@ -83,7 +84,8 @@ def _jacobi(nodes: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly. For a BetaLaw these are Gauss-Jacobi nodes; E[p_t] is a polynomial in p_0, so enough of them make it exact."""
+    """Values (n,) of p_0 and their weights (n,), which integrate polynomials in p_0 up to ``degree`` exactly
+    (Gauss-Jacobi nodes for a BetaLaw): E[p_t] is one, so enough of them make it exact."""
     p = as_initial(p0)
     if isinstance(p, BetaLaw):
         return _jacobi(degree // 2 + 1, p.a, p.b)
@@ -92,23 +94,10 @@ def support(p0: Initial, degree: int) -> tuple[np.ndarray, np.ndarray]:
     return p, np.full(p.size, 1 / p.size)
 
 
-def draw(p0: Initial, prompts: int, rng: np.random.Generator) -> np.ndarray:
-    """``prompts`` values of p_0, independent draws; an array is given back as it is."""
-    p = as_initial(p0)
-    if isinstance(p, BetaLaw):
-        return rng.beta(p.a, p.b, prompts)
-    if isinstance(p, Histogram):
-        return rng.choice(p.values, prompts, p=p.weights)
-    return p
-
-
 @dataclass(frozen=True)
 class Law:
-    """The law of p_t for t = 0..rounds.
-
-    ``values`` (s,) ascending; ``mass`` (rounds + 1, s), each row sums to 1. For a BetaLaw p_0 the values that no data has
-    reached yet stand at quadrature nodes: their moments are exact, their places are not.
-    """
+    """The law of p_t for t = 0..rounds: ``values`` (s,) ascending; ``mass`` (rounds + 1, s), each row sums to 1. For a
+    BetaLaw p_0 the values that no data has reached yet stand at quadrature nodes: exact in moments, not in place."""
 
     values: np.ndarray
     mass: np.ndarray
@@ -119,18 +108,10 @@ class Law:
         return self.mass @ self.values
 
     def pass_at(self, k: int) -> np.ndarray:
-        """The chance that at least one of k responses is right, E[1 - (1 - p_t)^k], shape (rounds + 1,)."""
+        """E[1 - (1 - p_t)^k], the chance that at least one of k responses is right, shape (rounds + 1,)."""
         return self.mass @ (1 - (1 - self.values) ** k)
 
     def share(self, low: float, high: float | None = None) -> np.ndarray:
         """The share of prompts with p_t = ``low``, or in [low, high]; shape (rounds + 1,)."""
         inside = (self.values >= low) & (self.values <= (low if high is None else high))
         return self.mass[:, inside].sum(1)
-
-
-def law_of(rows: list[tuple[np.ndarray, np.ndarray]]) -> Law:
-    """A Law from values and their masses (n,), a pair for each t; equal values become one."""
-    values = np.unique(np.concatenate([v for v, _ in rows]))
-    mass = np.array([np.bincount(np.searchsorted(values, v), w, values.size) for v, w in rows])
-    used = mass.any(0)
-    return Law(values[used], mass[:, used])

@@ -1,11 +1,8 @@
-"""Questions asked of many settings at once: a data frame for each figure of the theory.
-
-Not covered: drawing (figures.theory).
-"""
+"""Questions asked of many settings at once: a data frame for each figure of the theory. Not covered: drawing."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -18,22 +15,20 @@ from boostlib.theory.parameters import ARMS
 
 
 def with_hopeless(share: float, rest: BetaLaw, nodes: int = 123) -> Histogram:
-    """A p_0 with a ``share`` of prompts at exactly 0 and the others ~ ``rest``, by Gauss-Jacobi nodes: exact for
-    polynomials in p_0 of degree up to 2 nodes - 1."""
+    """``share`` of the prompts at exactly 0, the others ~ ``rest``; exact for polynomials up to degree 2 nodes - 1."""
     p, w = support(rest, 2 * nodes - 2)
     return Histogram([0.0, *p], [share, *(1 - share) * w])
 
 
 def spread(p0: Histogram, prompts: int) -> np.ndarray:
-    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can, ascending in its order."""
+    """``prompts`` values of p_0 with the shares of the histogram as nearly as whole numbers can."""
     ends = np.rint(np.cumsum(p0.weights) * prompts).astype(int)
     return np.repeat(p0.values, np.diff(ends, prepend=0))
 
 
-def spread_groups(
-    laws: Mapping[Hashable, Histogram], sizes: Mapping[Hashable, int], prompts: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, spread over their laws."""
+def spread_groups(laws: Mapping, sizes: Mapping, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """p_0 (prompts,) and the group of each (prompts,): groups in the proportion of ``sizes``, each spread over its
+    law, a Histogram."""
     upto = np.cumsum([sizes[group] for group in laws])
     counts = np.diff(np.rint(upto / upto[-1] * prompts).astype(int), prepend=0)
     p0 = np.concatenate([spread(law, n) for law, n in zip(laws.values(), counts, strict=True)])
@@ -60,16 +55,13 @@ def rounds_to_error(
         x = d.noisy(gamma)
         error = 1 - x.exact_over_beta(betas, 0.0, most)
         for beta, e in zip(betas, error, strict=True):
-            there = e <= eps * (1 + 1e-9)  # 1 - 0.9 squared rounds above 0.01
-            exact = float(np.argmax(there)) if there.any() else np.inf
+            exact = next((float(t) for t in range(most + 1) if e[t] <= eps * (1 + 1e-9)), np.inf)  # 1 - 0.9^2 > 0.01
             rows.append((gamma, beta, exact, replace(x, beta=float(beta)).bound(eps)))
     return pd.DataFrame(rows, columns=["gamma", "beta", "exact", "bound"])
 
 
-def phase_diagram(
-    d: Dynamics, betas: np.ndarray, gammas: np.ndarray, p0: Initial, rounds: int
-) -> dict[str, np.ndarray]:
-    """E[p_T] by arm, shape (gammas, betas). Filter only and do nothing do not depend on beta, do nothing not on gamma."""
+def phase_diagram(d: Dynamics, betas: Sequence, gammas: Sequence, p0: Initial, rounds: int) -> dict[str, np.ndarray]:
+    """E[p_T] by arm, shape (gammas, betas). Filter only does not depend on beta, do nothing on gamma either."""
     boosting = np.array([d.noisy(gamma).exact_over_beta(betas, p0, rounds)[:, -1] for gamma in gammas])
     filter_only = [d.noisy(gamma).arm("filter_only").exact(p0, rounds)[-1:] for gamma in gammas]
     do_nothing = d.arm("do_nothing").exact(p0, rounds)[-1]
@@ -80,11 +72,9 @@ def phase_diagram(
 def by_policy(
     d: Dynamics, p0: np.ndarray, policies: Iterable[str], budgets: Sequence[float], rounds: int, seeds: int, seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
-    """Columns policy, budget, seed, round, accuracy: mean of p_t over the prompts p0 (n,) in each run.
-
-    ``budgets`` are labels a prompt and round, on average; every policy spends round(budget x n) a round. Runs of one
-    seed share their random numbers until the policies part, so differences are to be taken by seed.
-    """
+    """Columns policy, budget, seed, round, accuracy: mean of p_t over the prompts p0 (n,) in each run. A policy spends
+    round(budget x n) labels a round. Runs of one seed share their random numbers until the policies part, so
+    differences are to be taken by seed."""
     p0, frames = np.asarray(p0, dtype=float), []
     for policy, budget in product(policies, budgets):
         curves = replace(d, policy=policy).simulate(p0, rounds, seeds, seed, budget=round(budget * len(p0)))

@@ -1,7 +1,5 @@
-"""Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills.
-
-Not covered: the expected curve itself where a chain exists (chain); this is its independent check there.
-"""
+"""Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills. Not
+covered: the expected curve itself where a chain exists (chain); this is its independent check there."""
 
 from __future__ import annotations
 
@@ -10,38 +8,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from boostlib.allocation import POLICIES, Statistics
-from boostlib.theory.distributions import BetaLaw, Histogram, Initial, as_initial, draw
+from boostlib.theory.distributions import Initial, as_initial
 from boostlib.theory.parameters import Parameters, check_chance, check_whole
 
 _BLOCK = 65_536  # prompts at a time, so that the work stays in the processor's cache
 
 
 def simulate(
-    d: Parameters,
-    p0: Initial,
-    rounds: int,
-    n_seeds: int,
-    seed: int,
-    *,
-    prompts: int = 1000,
-    budget: int | None = None,
-    skill: Sequence[int] | None = None,
-    pooling: float = 1.0,
-    speed: float = 1.0,
-) -> np.ndarray:
-    """Mean of p_t over prompts for each seed, shape (n_seeds, rounds + 1).
+    d: Parameters, p0: Initial, rounds: int, n_seeds: int, seed: int, *, prompts: int = 1000, budget: int | None = None,
+    skill: Sequence[int] | None = None, pooling: float = 1.0, speed: float = 1.0,
+) -> np.ndarray:  # fmt: skip
+    """Mean of p_t over prompts for each seed, shape (n_seeds, rounds + 1); row i depends on (seed, i) alone.
 
-    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform" spend
-    m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget`` (labels a
-    round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts: p_{t+1} =
-    (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the own share. With
-    ``speed`` below 1 a round goes only that part of the way from p_t. Row i depends on (seed, i) alone.
+    A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform"
+    spend m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget``
+    (labels a round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts:
+    p_{t+1} = (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the
+    own share. With ``speed`` below 1 a round goes only that part of the way from p_t.
     """
     check_whole(0, rounds=rounds)
     check_whole(1, n_seeds=n_seeds)
     check_chance(pooling=pooling, speed=speed)
     spec = as_initial(p0)
-    n = prompts if isinstance(spec, BetaLaw | Histogram) else len(spec)
+    n = len(spec) if isinstance(spec, np.ndarray) else prompts
     groups = None if skill is None else np.unique(np.asarray(skill), return_inverse=True)[1]
     if groups is not None and groups.shape != (n,):
         raise ValueError(f"skill has shape {groups.shape} for {n} prompts; give one group a prompt.")
@@ -50,7 +39,7 @@ def simulate(
     curves = np.empty((n_seeds, rounds + 1))
     for i in range(n_seeds):
         rng = np.random.Generator(np.random.SFC64([seed, i]))
-        p = draw(spec, n, rng)
+        p = spec if isinstance(spec, np.ndarray) else spec.draw(n, rng)
         beta = d.labeler(p0 if np.ndim(d.beta) else p, p)
         curves[i] = _Run(d, beta, rng, budget, groups, pooling, speed).curve(p, rounds)
     return curves
@@ -64,32 +53,26 @@ class _Run:
         self.groups, self.pooling, self.speed = groups, pooling, speed
         self.keep_right, self.keep_wrong = (1 - d.gamma_fn, d.gamma_fp) if d.weak_data == "A" else (1.0, 1.0)
         self.accepted, self.labels, self.labels_accepted = [], [], []  # a row a round, what a policy may see
-        # every prompt has data of one kind, with weight: alpha plays no role
-        self.single = d.policy == "hard" and groups is None and d.alpha not in (0, 1)
 
     def curve(self, p: np.ndarray, rounds: int) -> np.ndarray:
-        # 32-bit: half the memory to move, and its rounding is far below what Monte Carlo resolves
-        p = p.astype(np.float32)
+        p = p.astype(np.float32)  # half the memory to move, and its rounding is far below what Monte Carlo resolves
         means = [p.mean(dtype=float)]
         for _ in range(rounds):
             right = p * np.float32(1 - self.d.gamma_fn)
-            samples = self.count(right, right + (1 - p) * np.float32(self.d.gamma_fp), self.d.k)
-            p = self.learn(p, *samples)
+            p = self.learn(p, *self.count(right, right + (1 - p) * np.float32(self.d.gamma_fp), self.d.k))
             means.append(p.mean(dtype=float))
         return np.array(means)
 
     def count(self, right: np.ndarray, either: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances; one
-        uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
+        """Of ``draws`` responses a prompt: accepted right ones, accepted ones. ``right`` and ``either`` are chances;
+        one uniform decides a response: 31 bits of raw output, at less than half the cost of a float."""
         small = np.uint8 if draws < 256 else np.int32
         a, n = np.zeros(right.size, small), np.zeros(right.size, small)
-        for start in range(0, right.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            size = a[part].size
+        for part in (slice(start, start + _BLOCK) for start in range(0, right.size, _BLOCK)):
+            yes = np.empty(a[part].size, bool)
             below_right, below_either = ((p[part] * 2.0**31).astype(np.uint32) for p in (right, either))
-            yes = np.empty(size, bool)
             for _ in range(draws):
-                u = self.rng.bit_generator.random_raw(size // 2 + 1).view(np.uint32)[:size]
+                u = self.rng.bit_generator.random_raw(yes.size // 2 + 1).view(np.uint32)[: yes.size]
                 u >>= 1
                 a[part] += np.less(u, below_right, out=yes).view(np.uint8)
                 n[part] += np.less(u, below_either, out=yes).view(np.uint8)
@@ -100,18 +83,17 @@ class _Run:
         d, beta = self.d, p if self.d.beta == "self" else self.beta
         if self.budget is not None:
             return self.ask_shared(beta.astype(float), p, accepted)
-        if d.m == 0 or d.alpha == 0:
-            return (np.zeros(0, int),) * 3
         who = np.flatnonzero(accepted == 0) if d.policy == "hard" else np.arange(p.size)
-        beta = beta[who]
-        right = (beta * self.keep_right).astype(np.float32)
-        kept = np.float32(1) if self.keep_right == self.keep_wrong == 1 else right + (1 - beta) * self.keep_wrong
-        return who, *self.count(right, np.broadcast_to(kept, right.shape).astype(np.float32), d.m)
+        right = (beta[who] * self.keep_right).astype(np.float32)
+        kept = np.float32(1) if self.keep_right == self.keep_wrong == 1 else right + (1 - beta[who]) * self.keep_wrong
+        return who, *self.count(
+            right, np.broadcast_to(kept, right.shape).astype(np.float32), 0 if d.alpha == 0 else d.m
+        )
 
     def ask_shared(self, beta: np.ndarray, p: np.ndarray, accepted: np.ndarray) -> tuple[np.ndarray, ...]:
-        d = self.d
+        d, empty = self.d, np.zeros((0, p.size), int)
         self.accepted.append(accepted.astype(int))
-        past = (np.array(rows, int).reshape(len(rows), p.size) for rows in (self.labels, self.labels_accepted))
+        past = (np.array(rows) if rows else empty for rows in (self.labels, self.labels_accepted))
         statistics = Statistics(np.array(self.accepted), d.k, *past, p=p.astype(float))
         truth = {"beta": beta, "gamma_fp": d.gamma_fp, "gamma_fn": d.gamma_fn, "filtered": d.weak_data == "A"}
         told = truth if d.policy == "oracle" else {}  # it alone is told the truth
@@ -127,33 +109,27 @@ class _Run:
     def learn(self, p: np.ndarray, a: np.ndarray, n: np.ndarray) -> np.ndarray:
         """p_{t+1} from p_t and the accepted right ones (a) and accepted ones (n) among each prompt's samples."""
         who, u, v = self.ask(p, n)
-        if self.single:
-            share = p.copy()
+        if self.d.policy == "hard" and self.groups is None and self.d.alpha not in (0, 1):
+            share, has = p.copy(), v > 0  # every prompt has data of one kind, with weight: alpha plays no role
             np.divide(a, n, out=share, where=n > 0, casting="same_kind")
-            has = v > 0
             share[who[has]] = u[has] / v[has]
         else:
-            share = self.mixed(p, a, n, who, u, v)
+            share = self.mixed(p, a.astype(float), n.astype(float), who, u, v)
         if self.speed < 1:
             share = p + self.speed * (share - p)
         return (share * np.float32(1 - self.d.eta)).astype(np.float32)
 
     def mixed(self, p, a, n, who, u, v) -> np.ndarray:
         """The shares where a prompt may hold both kinds of data, or learn from its skill's."""
-        d = self.d
-        a, n = a.astype(float), n.astype(float)
+        d, w_s, w_d = self.d, 1.0, 1.0
         right, kept = np.bincount(who, u, p.size), np.bincount(who, v, p.size)
-        pool = d.mixture == "pool"
         with np.errstate(divide="ignore", invalid="ignore"):
-            if d.alpha is None:
-                w_s = w_d = 1.0
-            else:
-                w_s = np.nan_to_num((1 - d.alpha) / (n.sum() if pool else n), posinf=0)
-                w_d = np.nan_to_num(d.alpha / (kept.sum() if pool else kept), posinf=0)
+            if d.alpha is not None:
+                of_s, of_d = (n.sum(), kept.sum()) if d.mixture == "pool" else (n, kept)
+                w_s, w_d = (np.nan_to_num(w / of, posinf=0) for w, of in ((1 - d.alpha, of_s), (d.alpha, of_d)))
             good, total = w_s * a + w_d * right, w_s * n + w_d * kept
             own = np.where(total > 0, good / total, p)
             if self.groups is None:
                 return own
-            pooled = np.bincount(self.groups, good) / np.bincount(self.groups, total)
-        pooled = pooled[self.groups]
+            pooled = (np.bincount(self.groups, good) / np.bincount(self.groups, total))[self.groups]
         return np.where(np.isnan(pooled), own, (1 - self.pooling) * own + self.pooling * pooled)

@@ -1,11 +1,8 @@
-"""The parameters of the model, checked once, and the arms as changes to them.
-
-Not covered: what follows from them (`dynamics`, and the modules below it); its docstring says what each one means.
-"""
+"""The parameters of the model, checked once, and the arms as changes to them. Their meaning: dynamics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
@@ -49,22 +46,17 @@ class Parameters:
             raise ValueError(f"eta = {self.eta!r} is outside [0, 1).")
         check_known(("A", "all"), weak_data=self.weak_data)
         check_known(("pool", "prompt"), mixture=self.mixture)
-        check_known(tuple(POLICIES), policy=self.policy)
-        if isinstance(self.beta, str):
-            if self.beta not in ("p0", "self"):
-                raise ValueError(f"beta = {self.beta!r}; give numbers in (0, 1], 'p0' or 'self'.")
+        check_known(POLICIES, policy=self.policy)
+        if isinstance(self.beta, str) and self.beta in ("p0", "self"):
             return
-        beta = np.asarray(self.beta, float)
-        if beta.ndim > 1 or beta.size == 0:
-            raise ValueError(f"beta has shape {beta.shape}; give a number or one value a prompt.")
-        possible = (beta > 0) & (beta <= 1)
-        if self.m > 0 and not possible.all():
-            raise ValueError(f"beta = {beta[~possible].flat[0]} is outside (0, 1], and m > 0.")
+        beta = np.array([] if isinstance(self.beta, str) else self.beta, float)
+        if beta.ndim > 1 or beta.size == 0 or self.m > 0 and not ((beta > 0) & (beta <= 1)).all():
+            raise ValueError(f"beta = {self.beta!r}: give 'p0' or 'self', or numbers in (0, 1] (any where m = 0).")
         object.__setattr__(self, "beta", float(beta) if beta.ndim == 0 else tuple(beta.tolist()))
 
     def arm(self, name: str) -> Self:
         """The same model run as another arm: do_nothing, filter_only, self_labeled, boosting, uniform, labels_only."""
-        check_known(tuple(ARMS), arm=name)
+        check_known(ARMS, arm=name)
         return replace(self, **ARMS[name])
 
     def noisy(self, gamma: float) -> Self:
@@ -79,19 +71,16 @@ class Parameters:
         """The labeler's chance of a right answer at each value p (n,) of p0, shape (n,); for "self" a placeholder 0."""
         if isinstance(self.beta, str):
             return p if self.beta == "p0" else np.zeros(p.size)
-        if np.ndim(self.beta):
-            if isinstance(as_initial(p0), BetaLaw | Histogram):
-                raise ValueError("beta has one value a prompt, so p0 must be an array of values a prompt too.")
-            if len(self.beta) != p.size:
-                raise ValueError(f"beta has {len(self.beta)} values for {p.size} prompts; give one a prompt.")
+        law = isinstance(as_initial(p0), BetaLaw | Histogram)
+        if np.ndim(self.beta) and (law or len(self.beta) != p.size):
+            prompts = "a law of prompts" if law else f"{p.size} prompts"
+            raise ValueError(f"beta has {len(self.beta)} values for {prompts}; give one value of p0 for each.")
         return np.broadcast_to(self.beta, p.shape)
 
     def round(self, keep: np.ndarray, labeler: np.ndarray | None) -> Round:
         """One round for the chain: the chance that the filter keeps each kind of response, and the law of a label."""
         if self.policy not in ("hard", "uniform"):
-            raise ValueError(
-                f"policy {self.policy!r} shares a budget over prompts, which the chain can't hold; use simulate."
-            )
+            raise ValueError(f"policy {self.policy!r} shares a budget, which the chain can't hold; use simulate.")
         everyone, pooled = self.policy == "uniform", self.mixture == "pool"
         m, keep_labels = 0 if self.alpha == 0 else self.m, keep if self.weak_data == "A" else np.ones(keep.size)
         return Round(self.k, m, keep, keep_labels, labeler, self.eta, self.alpha, everyone, pooled)
@@ -109,7 +98,7 @@ def check_chance(**named: float) -> None:
             raise ValueError(f"{name} = {value!r} is outside [0, 1].")
 
 
-def check_known(known: Sequence[str], **named: str) -> None:
+def check_known(known: Iterable[str], **named: str) -> None:
     for name, value in named.items():
         if value not in known:
             listed = " and ".join(", ".join(map(repr, known)).rsplit(", ", 1))

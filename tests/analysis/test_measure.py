@@ -193,5 +193,3 @@ def test_moves_follow_the_data_a_prompt_had(coins):
     assert (moved.groupby(["arm", "seed", "round"])["prompts"].sum() == N).all()
     assert set(moved.loc[moved["arm"] == "labels_only", "data"]) == {"labels"}
     assert set(moved.loc[moved["arm"] == "filter_only", "data"]) == {"own samples", "none"}
-    whole = measure.pooled(moved)
-    assert len(whole) == len(moved.groupby(["arm", "data", "seed"]))

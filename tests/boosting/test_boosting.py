@@ -151,7 +151,7 @@ def boost_with(chains, learner, **options):
 
 
 def test_a_folder_of_another_version_is_refused_in_one_sentence(chains, tabular, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "FORMAT", 1)
+    monkeypatch.setattr(runs.files, "FORMAT", 1)
     boost(chains, tabular, tmp_path, arms=["boosting"], rounds=0)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="was written by another version of boostlib; move the folder away"):
@@ -194,18 +194,21 @@ def test_checker_errors_are_never_trained_on_and_many_stop_the_round(chains, tab
         ({"stepz": 3}, "'stepz' is no setting of the loop; there are k, alpha"),
         ({"seeds": []}, "at least one seed"),
         ({"weak_data": "B"}, "weak_data = 'B'"),
-        ({"seeds": [1.5]}, r"seeds = \[1.5\]: give a list of at least one seed, each a whole number of at least 0"),
+        (
+            {"seeds": [1.5]},
+            r"seeds = \[1.5\] is not possible: it must be a list of at least one seed, each a whole number",
+        ),
         ({"seeds": [True]}, r"seeds = \[True\]"),
         ({"seeds": ["0"]}, r"seeds = \['0'\]"),
         ({"seeds": "[0, 1]"}, r"seeds = '\[0, 1\]'"),
         ({"seeds": {0, 1}}, r"seeds = {0, 1}"),
         ({"seeds": [-1]}, r"seeds = \[-1\]"),
         ({"seeds": 3}, "seeds = 3"),
-        ({"rounds": 1.0}, "rounds = 1.0: give a whole number of at least 0"),
-        ({"workers": 0}, "workers = 0: give a whole number of at least 1"),
-        ({"arms": "boosting"}, "arms = 'boosting': give a list of do_nothing"),
-        ({"arms": {"boosting"}}, "arms = {'boosting'}: give a list"),
-        ({"arms": []}, r"arms = \[\]: give a list"),
+        ({"rounds": 1.0}, "rounds = 1.0 is not possible: it must be a whole number of at least 0"),
+        ({"workers": 0}, "workers = 0 is not possible: it must be a whole number of at least 1"),
+        ({"arms": "boosting"}, "arms = 'boosting' is not possible: it must be a list of do_nothing"),
+        ({"arms": {"boosting"}}, "arms = {'boosting'} is not possible: it must be a list"),
+        ({"arms": []}, r"arms = \[\] is not possible: it must be a list"),
         ({"arms": ["bosting"]}, "unknown arm 'bosting': there are do_nothing"),
         ({"arms": [None]}, "an arm can't be called None"),
         ({"arms": {"a/b": {}}}, "an arm can't be called 'a/b'"),
@@ -224,6 +227,7 @@ def test_checker_errors_are_never_trained_on_and_many_stop_the_round(chains, tab
         ({"budget": 1.5}, "budget = 1.5 is not possible: it must be a whole number of at least 0, or None"),
         ({"max_per_prompt": 0}, "max_per_prompt = 0"),
         ({"beta": True}, "beta = True"),
+        ({"beta": {2: 0.0, 3: 0.0}}, "beta = {2: 0.0, 3: 0.0} is not possible"),
         ({"beta": None}, "beta = None"),
         ({"beta": {2: "0.5"}}, "beta = "),
         ({"beta": {77: 0.5}}, "has no chance for level"),

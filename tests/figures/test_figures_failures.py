@@ -32,18 +32,3 @@ def test_the_stack_of_reasons_is_as_high_as_the_share_that_fails():
     ]
     np.testing.assert_allclose(np.ravel(tops), wanted)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == list(REASONS)
-
-
-def test_each_measured_error_is_drawn_with_its_interval_and_what_is_not_measured_is_not():
-    figures.style()
-    rows = [
-        {"arm": arm, "round": r, "measure": m, "value": 0.01 * r if r else np.nan, "low": 0.0, "high": 0.05}
-        for arm in ("filter_only", "boosting")
-        for r in range(3)
-        for m in ("gamma_fp", "wrong in S+")
-    ]
-    fig = drawn.accepted_and_wrong(pd.DataFrame(rows))
-    for ax in fig.axes:
-        assert [len(line.get_xdata()) for line in ax.lines] == [2, 2]
-        assert sum(len(c.get_segments()) for c in ax.collections) == 4
-        assert ax.get_xlim() == (-0.5, 2.5)

@@ -37,16 +37,3 @@ def test_errors_are_drawn_once_for_all_arms_and_once_an_arm(curves):
     drawn = sorted(float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() != "None")
     assert drawn == pytest.approx(sorted([*every["mae"], *each["mae"]]))
     assert [t.get_text() for t in ax.get_yticklabels()] == ["all arms", "filter only", "boosting", "mine"]
-
-
-def test_laws_and_transfers_are_at_their_values():
-    pmf = np.array([0.5, 0.2, 0.3])
-    flat = np.full(4, 0.4)
-    fig = prediction.laws(pmf, {"a": pmf, "b": pmf[::-1]}, {"filter only": {"a": flat, "b": flat / 2}})
-    left, right = fig.axes
-    assert [bar.get_height() for bar in left.patches] == pytest.approx(list(pmf))
-    assert right.lines[1].get_ydata() == pytest.approx(flat / 2)
-    moved = pd.DataFrame({"arm": "boosting", "seed": [0, 1] * 2, "data": ["labels"] * 2 + ["none"] * 2})
-    moved["after"] = [0.2, 0.3, 0.1, 0.1]
-    ax = prediction.transfer(moved, {"boosting": {"labels": 1.0, "none": 0.05}}).axes[0]
-    assert [bar.get_height() for bar in ax.patches] == pytest.approx([0.25, 0.1])

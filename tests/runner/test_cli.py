@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 from boostlib import runs
 from boostlib.runner import cli, doctor
-from boostlib.runner import status as housekeeping
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_clean_removes_what_nothing_resumes_from_and_nothing_else(finished):
     os.utime(litter, (0, 0))
     everything = {p for p in folder.rglob("*") if p.is_file()}
     asked = call("clean", input="n\n")
-    assert "round-1/model" in asked.output and "freed 0 B" in asked.output
+    assert "round-1/model" in asked.output and "freed 0.00B" in asked.output
     assert everything == {p for p in folder.rglob("*") if p.is_file()}
     report = json.loads(call("clean", "--yes", "--json").stdout)
     gone = everything - {p for p in folder.rglob("*") if p.is_file()}
@@ -193,13 +192,8 @@ def test_a_check_that_fails_in_itself_is_a_gap(project, monkeypatch):
         raise OSError("no /proc here")
 
     monkeypatch.setattr(doctor, "CHECKS", {"memory": fails})
-    assert doctor.examine(project) == [
-        doctor.Finding("memory", "gap", "could not be examined: OSError: no /proc here", "look at it by hand")
-    ]
-
-
-def test_sizes_are_human():
-    assert [housekeeping.human(n) for n in (0, 1023, 1536, 3 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
+    said = {"found": "could not be examined: OSError: no /proc here", "advice": "look at it by hand"}
+    assert doctor.examine(project) == [{"what": "memory", "state": "gap"} | said]
 
 
 def test_the_runner_costs_less_than_two_seconds_over_bare_papermill(project):

@@ -1,6 +1,7 @@
 """The suite's notebooks: their shape, their execution, the errors that papermill does not raise."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -89,7 +90,7 @@ def test_tables_are_recorded_beside_the_notebooks_and_read_back(project, monkeyp
         experiment.save_tables("01_small", "smoke", {"a": pd.DataFrame({"x": [1, 2]})}, {"beta": 0.3})
     assert experiment.tables_of("01_small", "smoke")[2] == "fresh"
     suite.record("smoke", project)
-    bl.runs.shutil.rmtree(project / "runs")
+    shutil.rmtree(project / "runs")
     tables, manifest, kind = experiment.tables_of("01_small", "smoke")
     assert kind == "recorded" and tables["a"].x.tolist() == [1, 2] and manifest["identity"] == {"beta": 0.3}
 

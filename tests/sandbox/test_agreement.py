@@ -1,5 +1,6 @@
 """Verdicts are Python's, and no attack is verified: 352 programs of our own, and what is around a check."""
 
+import functools
 import json
 import math
 import os
@@ -30,15 +31,18 @@ def test_no_attack_is_verified_or_brings_about_an_error(name):
     assert sandbox.check(program, tests, setup, timeout=1.0, unverified="fail").status in ("fail", "timeout")
 
 
+@functools.cache
+def honest(name):
+    return sandbox.check(*HONEST[name], timeout=10.0)
+
+
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_program_gets_the_verdict_that_python_gives(name):
-    program, tests, setup = HONEST[name]
-    verdict = sandbox.check(program, tests, setup, timeout=10.0)
-    assert verdict.status == "pass", verdict
+    assert honest(name).status == "pass", honest(name)
 
 
 def test_most_honest_programs_are_verified():
-    verdicts = sandbox.check_many([(*HONEST[name], 10.0) for name in HONEST if "100k" not in name], workers=2)
+    verdicts = list(map(honest, HONEST))
     assert sum(v.verified for v in verdicts) >= 115
     assert all(v.detail and v.detail.isprintable() for v in verdicts if not v.verified)  # it says why
 
@@ -165,7 +169,13 @@ def test_kill_9_of_the_user_leaves_no_process_and_no_file():
         assert not [f for f in set(os.listdir("/tmp")) - before if f.startswith("boostlib-")]
 
 
-PROBE = "import json; from boostlib import sandbox as s; v = s.check('import json, os\\ndef f(): return [os.getuid(), os.path.exists(\"/etc\")]', ['assert f() == [65534, False]']); print(json.dumps([s.level(), s.level().memory, v.status, v.verified]))"
+PROBE = """
+import json
+from boostlib import sandbox as s
+program = 'import os\\ndef f(): return [os.getuid(), os.getpid(), os.path.exists("/etc"), os.listdir("/tmp")]'
+v = s.check(program, ['assert f() == [65534, 1, False, []]'])
+print(json.dumps([s.level(), s.level().memory, v.status, v.verified]))
+"""
 
 
 def _python_for_all():

@@ -168,7 +168,7 @@ def test_bad_requests_say_what_is_wrong():
     ]:
         with pytest.raises(ValueError, match=words):
             sandbox.check(*arguments)
-    with pytest.raises(ValueError, match="known: kernel, process, none"):
+    with pytest.raises(ValueError, match="known: kernel, process\\."):
         sandbox.check(RIGHT, [], allow="root")
     with pytest.raises(TypeError, match="status"):
         bool(sandbox.check(RIGHT, []))
@@ -219,9 +219,7 @@ WITHOUT_NAMESPACES = """
 import sys
 sys.path.insert(0, {root!r} + "/sandbox")
 import kernel
-import calls, platform
-column = ("x86_64", "aarch64").index(platform.machine())
-kernel.FILTERS["none"] = calls.refusing(column, [(272, 97)])  # unshare
+kernel.FILTERS["none"] = kernel._refusing("unshare:272")
 kernel.seccomp("none")  # from here on, no process below us gets a namespace
 sys.path[0] = {root!r}
 import sandbox, json
@@ -231,12 +229,8 @@ try:
 except sandbox.Unavailable as e:
     out["refusal"] = str(e)
 programs = {{"right": "def f(x): return x * x", "forged": {forged!r}, "loop": "def f(x):\\n    while True: pass"}}
-for level in ("process", "none"):
-    for name, program in programs.items():
-        try:
-            out[level + " " + name] = sandbox.check(program, ["assert f(2) == 4"], timeout=1.0, allow=level).status
-        except sandbox.Unavailable as e:
-            out[level + " " + name] = "refused"
+for name, program in programs.items():
+    out[name] = sandbox.check(program, ["assert f(2) == 4"], timeout=1.0, allow="process").status
 print(json.dumps(out))
 """
 FORGED = "import os, signal\ndef f(x):\n    for p in [os.getppid(), 0, -1]:\n        try: os.kill(p, signal.SIGKILL)\n        except OSError: pass\n    open('/tmp/boostlib-x', 'w')"
@@ -249,34 +243,8 @@ def test_without_namespaces_it_refuses_says_what_to_do_and_takes_less_only_by_na
     assert out["level"] == "process"
     for words in ("unshare", "user.max_user_namespaces", "docker", "seccomp=unconfined", "allow='process'"):
         assert words.lower() in out["refusal"].lower()
-    assert out["process right"] == "pass" and out["process forged"] == "fail" and out["process loop"] == "timeout"
-    assert out["none right"] == "pass"  # process is granted, so process is used
+    assert (out["right"], out["forged"], out["loop"]) == ("pass", "fail", "timeout")
     assert not Path("/tmp/boostlib-x").exists()
-
-
-def test_an_ordinary_user_gets_the_same_isolation(tmp_path):
-    """The suite may run as root; then this one runs again as somebody, with a Python that everybody can read."""
-    if os.getuid() != 0:
-        return  # every other test has shown it
-    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-    new_enough = "import sys; assert sys.version_info >= (3, 11)"
-    if python is None or subprocess.run([python, "-c", new_enough], user=4321, group=4321, extra_groups=[]).returncode:
-        pytest.skip("no Python of 3.11 or later that an ordinary user may run")
-    home = Path("/tmp") / f"boostlib-user-{os.getpid()}"
-    shutil.copytree(ROOT, home / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
-    code = (
-        "import sandbox, os; assert os.getuid() == 4321; print(sandbox.level(), sandbox.check('import os\\ndef f(): "
-        'return [os.getpid(), os.path.exists("/etc"), os.listdir("/tmp")]\', [\'assert f() == [1, False, []]\']).status)'
-    )
-    try:
-        run = subprocess.run(
-            [python, "-B", "-c", code], cwd=home, user=4321, group=4321, extra_groups=[], capture_output=True, text=True
-        )
-    finally:
-        shutil.rmtree(home)
-    if run.stdout.startswith(("process", "none")):
-        pytest.skip("this machine grants namespaces to root alone")
-    assert run.stdout.split() == ["kernel", "pass"], run
 
 
 def test_ten_thousand_checks_leave_nothing_and_do_not_slow_down():

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import string
 import subprocess
 import sys
 import types
@@ -13,7 +14,7 @@ import pytest
 
 from boostlib import sandbox
 from boostlib.tasks import Problem, load_task, mutate, programs
-from boostlib.tasks.mbpp_mini import SYMBOLS, pretraining_pairs
+from boostlib.tasks.mbpp_mini import pretraining_pairs
 from boostlib.tasks.programs import Programs, extract_code
 
 pytestmark = pytest.mark.skipif(sandbox.level() != "kernel", reason="this machine grants no namespaces")
@@ -139,11 +140,12 @@ def test_a_corrupted_reference_runs_and_is_wrong():
 
 
 def test_mini_has_hundreds_of_short_distinct_problems_with_right_references():
+    symbols = "\n " + string.digits + string.ascii_letters + string.punctuation  # what a model must know
     task = load_task("mbpp_mini", "train", n=300, seed=1)
     assert len({p.prompt for p in task.problems}) == len({p.id for p in task.problems}) == 300
     for p in (*task.problems, *task.exemplars):
         assert len(p.prompt) <= 80 and len(p.reference) <= task.max_new_tokens - 5 and len(p.meta["tests"]) == 3
-        assert set(p.prompt + p.reference) <= set(SYMBOLS) and not re.search(r"\bx\b|K", p.reference)
+        assert set(p.prompt + p.reference) <= set(symbols) and not re.search(r"\bx\b|K", p.reference)
     assert np.median([len(p.prompt) for p in task.problems]) < 40
     assert set(task.grade([(p, p.reference) for p in task.problems])) == {"pass"}
     assert {v.status for v in task.verdicts([(p, p.reference) for p in task.problems[:100]], challenge=True)} == {

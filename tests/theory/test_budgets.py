@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from boostlib.theory.budgets import by_policy, start
 
 from boostlib.analysis.measure import fit_law
-from boostlib.theory import Dynamics
+from boostlib.theory import Dynamics, Histogram
+from boostlib.theory.maps import by_policy, spread_groups
 
 
 def test_the_policies_of_theory_agree_with_the_chain_where_both_apply():
@@ -26,8 +26,9 @@ def test_the_oracle_of_theory_knows_which_prompts_the_labeler_is_blind_on():
 
 def test_the_start_has_the_groups_of_the_run_and_the_mean_of_their_laws():
     counts = {2: np.repeat([3, 4], [5, 15]), 4: np.repeat([0, 1], [50, 10])}
-    laws = {g: fit_law(c, 4, np.random.default_rng(0), n_boot=0) for g, c in counts.items()}
-    p0, group = start(laws, {2: 20, 4: 60}, prompts=400)
+    fits = {g: fit_law(c, 4, np.random.default_rng(0), n_boot=0) for g, c in counts.items()}
+    laws = {g: Histogram(*fit.initial(48)) for g, fit in fits.items()}
+    p0, group = spread_groups(laws, {2: 20, 4: 60}, prompts=400)
     assert (group == 4).sum() == 300 and len(p0) == 400
     assert p0[group == 2].mean() == pytest.approx(3.75 / 4, abs=0.02)
     assert p0[group == 4].mean() == pytest.approx(10 / 60 / 4, abs=0.01)

@@ -18,14 +18,12 @@ PACKAGES = ("boostlib", "torch", "transformers", "tokenizers", "datasets", "peft
 
 def environment() -> dict:
     """Versions, hardware, commit and time. What can't be found out is None: a note stops nothing."""
-
-    def version(package: str) -> str | None:
+    versions: dict[str, str | None] = {"python": platform.python_version()} | dict.fromkeys(PACKAGES)
+    for package in PACKAGES:
         with contextlib.suppress(Exception):  # missing or broken
-            return metadata.version(package)
-        return None
-
+            versions[package] = metadata.version(package)
     return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions,
         "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system()},
         "commit": git_commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -34,15 +32,12 @@ def environment() -> dict:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this package lies in, with "+" where it was changed; None where it lies in none."""
-    root = Path(__file__).resolve().parents[1]
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    root, command = Path(__file__).resolve().parents[2], "git describe --always --exclude=* --abbrev=12 --dirty=+"
     alone = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as set within a hook
-    with contextlib.suppress(OSError, subprocess.SubprocessError, StopIteration):
+    how = {"cwd": root, "env": alone, "stderr": subprocess.DEVNULL, "text": True, "timeout": 30}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
         if (root / ".git").exists():  # not that of a folder above, whose project is another
-            told = subprocess.run(command, cwd=root, env=alone, capture_output=True, text=True, check=True, timeout=30)
-            lines = told.stdout.splitlines()
-            commit = next(line for line in lines if line.startswith("# branch.oid ")).split()[2]
-            return commit[:12] + "+" * any(not line.startswith("#") for line in lines)
+            return subprocess.check_output(command.split(), **how).strip()
     return None
 
 

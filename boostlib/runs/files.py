@@ -1,6 +1,6 @@
 """Run folders: atomic and sealed artefacts, manifests. A file that exists is whole; what is missing is computed.
 
-Not covered: what the artefacts mean (boosting), executing notebooks (runner), removing old runs (runner.status).
+Not covered: what the artefacts mean (boosting), removing old runs (runner.status).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from boostlib.environment import environment, git_commit  # noqa: F401
-from boostlib.processes import BUSY, cannot_write, held, locked  # noqa: F401
+from boostlib.runs.processes import cannot_write
+from boostlib.runs.provenance import environment
 
 FORMAT = 2  # of a run folder: one row a response; a folder of another format is refused
 SEAL = "sha256"  # key of a JSON file's own digest
@@ -25,11 +25,8 @@ SEAL = "sha256"  # key of a JSON file's own digest
 
 def project_root() -> Path:
     """The folder that holds pyproject.toml and notebooks/, from the working directory upwards; else the working directory."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").exists() and (folder / "notebooks").is_dir():
-            return folder
-    return here
+    here = [Path.cwd(), *Path.cwd().parents]
+    return next((f for f in here if (f / "pyproject.toml").exists() and (f / "notebooks").is_dir()), here[0])
 
 
 def digest(value: Any) -> str:
@@ -37,39 +34,42 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-# --- atomic, sealed artefacts -----------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What goes wrong within is told with the path."""
+def _whole(path: Path) -> Iterator[Path]:
+    """A hidden name beside ``path``: what is made there is on disk, and gets its own name, only when the block ends well.
+    Raises OSError with the path."""
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    old = hidden.with_name(f"{hidden.name}-old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        yield hidden
+        for part in (hidden, *hidden.rglob("*")):
+            _sync(part)
+        if hidden.is_dir() and path.exists():  # who is killed just then leaves no folder, never a part of one
+            os.replace(path, old)
+        os.replace(hidden, path)
+        _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            hidden.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder. Raises OSError with the path."""
-    path = Path(path)
-    with _writing(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    """Write a whole file or nothing. Raises OSError with the path."""
+    with _whole(Path(path)) as hidden:
+        hidden.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -78,26 +78,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Fill the yielded temporary folder; it gets its name only when the block ends well. An older folder of that name is
-    moved aside before: who is killed just then leaves none, never a part. Raises OSError with the path."""
-    path = Path(path)
-    with _writing(path):
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
-            yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    with open(file, "rb") as opened:
-                        os.fsync(opened.fileno())
-            os.chmod(temporary, 0o755)
-            old = temporary.with_name(f"{temporary.name}-old")
-            if path.exists():
-                os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    """Fill the yielded folder; when the block ends well it takes the place of an older one. Raises OSError with the path."""
+    with _whole(Path(path)) as hidden:
+        hidden.mkdir()
+        yield hidden
 
 
 def _damaged(path: str | Path, mend: str = "that file (and round.json beside it)") -> ValueError:
@@ -117,17 +101,16 @@ def read_json(path: str | Path, sealed: bool = False) -> Any:
     try:
         value = json.loads(Path(path).read_bytes())
         seal = value.pop(SEAL, None) if isinstance(value, dict) else None
-        if seal != (digest(value) if seal or sealed else None):
-            raise ValueError("its seal does not fit")
-        return value
+        if seal == (digest(value) if seal or sealed else None):
+            return value
+        raise ValueError("its seal does not fit")
     except (ValueError, RecursionError) as error:
         raise _damaged(path) from error
 
 
 def write_rows(path: str | Path, rows: Iterable[dict]) -> None:
     """JSON lines, closed by a line that holds their number and SHA-256, so that a cut or edited file is noticed."""
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-    body = "".join(f"{encode(row)}\n" for row in rows)
+    body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     seal = {"rows": body.count("\n"), SEAL: hashlib.sha256(body.encode()).hexdigest()}
     write_text(path, body + json.dumps(seal) + "\n")
 
@@ -168,15 +151,9 @@ def _digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# --- manifests and rounds ----------------------------------------------------------------------------------------------
-
-
 def open_run(root: str | Path, name: str, identity: dict) -> Path:
-    """The folder of the run with this identity, made with its manifest if new.
-
-    The folder's name ends in the hash of the identity, so a changed parameter is another folder. What does not decide
-    the result (versions, hardware, commit, time) is recorded beside it. Raises ValueError as `manifest` does.
-    """
+    """The folder of the run with this identity, made with its manifest if new. Its name ends in the hash of the identity: a
+    changed parameter is another folder. Where it was made is noted beside it. Raises ValueError as `manifest` does."""
     identity = json.loads(json.dumps(identity))
     folder = Path(root) / f"{name}-{digest(identity)[:10]}"
     if not (folder / "manifest.json").exists():
@@ -189,18 +166,14 @@ def open_run(root: str | Path, name: str, identity: dict) -> Path:
 def manifest(folder: str | Path, expected: dict | None = None) -> dict:
     """The identity of a run folder. Raises ValueError where its manifest was edited, is not the ``expected`` one, or was
     written by a version of boostlib whose files have another shape."""
-    path, found = Path(folder) / "manifest.json", None
-    with contextlib.suppress(ValueError):
+    path, known, away = Path(folder) / "manifest.json", None, "move the folder away for a new run"
+    with contextlib.suppress(ValueError, TypeError, KeyError):
         found = read_json(path)
-    known = (
-        found["identity"] if isinstance(found, dict) and found.get("hash") == digest(found.get("identity")) else None
-    )
+        known = found["identity"] if found["hash"] == digest(found["identity"]) else None
     if known is None or known != (expected or known):
-        raise ValueError(
-            f"{path} does not fit its folder: the parameters in it were edited; restore it, or move the folder away for a new run"
-        )
+        raise ValueError(f"{path} does not fit its folder: the parameters in it were edited; restore it, or {away}")
     if found.get("format") != FORMAT:
-        raise ValueError(f"{folder} was written by another version of boostlib; move the folder away for a new run")
+        raise ValueError(f"{folder} was written by another version of boostlib; {away}")
     return known
 
 
@@ -213,10 +186,8 @@ def rounds(folder: str | Path) -> list[dict]:
 
 
 def context() -> dict[str, Any]:
-    """What the runner tells the notebook that it executes, from the file that BOOSTLIB_CONTEXT names; {} in Jupyter.
-
-    ``command``: the command line to show; ``fresh``: drop what earlier executions left; ``counts``: file for lines of
-    what was reused and computed; ``tables``: folder for the notebook's tables; ``progress``: terminal or log for bars.
-    """
+    """What the runner tells the notebook that it executes, from the file that BOOSTLIB_CONTEXT names; {} in Jupyter:
+    ``command`` to show, ``fresh``: drop what earlier executions left, ``counts``: file for lines of what was reused and
+    computed, ``tables``: folder for the notebook's tables, ``progress``: terminal or log for bars."""
     path = os.environ.get("BOOSTLIB_CONTEXT")
     return read_json(path) if path else {}

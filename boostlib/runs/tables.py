@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boostlib import runs
+from boostlib.runs.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """A small table as CSV, floats with 10 digits."""
-    runs.write_text(path, table.to_csv(index=False, float_format="%.10g"))
+    write_text(path, table.to_csv(index=False, float_format="%.10g"))
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -26,10 +26,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     def plain(cell: str) -> bool:
-        if cell in ("", "True", "False"):
-            return True
         with contextlib.suppress(ValueError):
-            return cell == f"{float(cell):.10g}" or cell == str(int(cell))
+            return cell in ("", "True", "False") or cell == f"{float(cell):.10g}" or cell == str(int(cell))
         return False
 
     raw = pd.read_csv(path, dtype=str, keep_default_na=False)

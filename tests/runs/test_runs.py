@@ -90,38 +90,38 @@ def test_a_second_process_on_a_run_is_refused(tmp_path):
 
 
 def test_a_commit_is_that_of_this_project_or_none(tmp_path, monkeypatch):
-    from boostlib import environment
+    from boostlib.runs import provenance
 
     def git(*words):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=tmp_path, check=True)
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "another project")
-    module = tmp_path / "vendored" / "boostlib" / "environment.py"
-    monkeypatch.setattr(environment, "__file__", str(module))
-    assert environment.git_commit() is None  # a folder of another project's checkout
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "boostlib" / "environment.py"))
-    commit = environment.git_commit()
+    module = tmp_path / "vendored" / "boostlib" / "runs" / "provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    assert provenance.git_commit() is None  # a folder of another project's checkout
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "boostlib" / "runs" / "provenance.py"))
+    commit = provenance.git_commit()
     assert commit and len(commit) == 12
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as git sets it for a hook
     monkeypatch.chdir("/")
-    assert environment.git_commit() == commit
+    assert provenance.git_commit() == commit
     monkeypatch.delenv("GIT_DIR")
     (tmp_path / "file").touch()
     git("add", "file")
-    assert environment.git_commit() == commit + "+"
+    assert provenance.git_commit() == commit + "+"
     monkeypatch.setenv("PATH", "")
-    assert environment.git_commit() is None
+    assert provenance.git_commit() is None
 
 
 def test_the_environment_is_a_note_that_stops_nothing(monkeypatch):
-    from boostlib import environment
+    from boostlib.runs import provenance
 
     def broken(package):
         raise KeyError("Version")
 
-    monkeypatch.setattr(environment.metadata, "version", broken)
-    assert set(environment.environment()["versions"].values()) == {None, environment.platform.python_version()}
+    monkeypatch.setattr(provenance.metadata, "version", broken)
+    assert set(provenance.environment()["versions"].values()) == {None, provenance.platform.python_version()}
 
 
 def test_rounds_are_read_in_order_and_stray_folders_are_none(tmp_path):

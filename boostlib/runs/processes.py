@@ -1,12 +1,13 @@
 """Processes that share a disk: one a run folder, and workers that end with the process that started them.
 
-Not covered: starting workers (boosting.workers, runner.sweep).
+Not covered: starting workers (boosting.many, runner.sweep).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -21,38 +22,30 @@ BUSY = "another process is working on"
 
 
 def cannot_write(path: str | Path, error: OSError) -> OSError:
-    why = os.strerror(error.errno) if error.errno else str(error)
-    what = f"cannot write {path}: {why}; free or unlock the folder and start again, what is finished is kept"
-    return OSError(error.errno, what)
+    why = f"{os.strerror(error.errno) if error.errno else error}; free or unlock the folder and start again"
+    return OSError(error.errno, f"cannot write {path}: {why}, what is finished is kept")
 
 
 @contextlib.contextmanager
 def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
     """One process a run folder. Raises RuntimeError where another holds it; ``what`` names it for the reader. It waits for
     three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then."""
-    lock = FileLock(Path(folder) / ".lock", timeout=3)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock = FileLock(Path(folder) / ".lock").acquire(timeout=3)
     except Timeout as error:
         raise RuntimeError(f"{BUSY} {what or folder}; wait for it or stop it, then start again") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def held(folder: str | Path) -> bool:
     """Whether a process is at work in this run folder now. Reads only: makes no lock file."""
-    import fcntl
-
     try:
-        with open(Path(folder) / ".lock") as file:
+        with contextlib.suppress(FileNotFoundError), open(Path(folder) / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # filelock's own kind of lock
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
     return False

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boostlib import tables
+from boostlib.runs import read_table, write_table
 
 
 def back(tmp_path, table: pd.DataFrame) -> pd.DataFrame:
-    tables.write_table(tmp_path / "table.csv", table)
-    return tables.read_table(tmp_path / "table.csv")
+    write_table(tmp_path / "table.csv", table)
+    return read_table(tmp_path / "table.csv")
 
 
 @pytest.mark.parametrize("names", [["None", "NA", "007"], ["nan", "null", "1"], ["7", "8", "9"], ["1e5", "True", "-"]])
