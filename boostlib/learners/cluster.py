@@ -22,13 +22,10 @@ OPTIONS = ("address", "shards", "cpus", "gpus")
 
 
 class Sharded:
-    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each.
-    ``address``: the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no
-    cluster answers."""
+    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each. ``address``:
+    the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no cluster answers."""
 
     def __init__(self, make, shards: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0) -> None:
-        if shards < 1:
-            raise ValueError(f"shards = {shards} is not possible: it must be at least 1")
         self._ray, self._make, self._here = connect(address), make, make()
         self.shards, self.cpus, self.gpus = shards, cpus, gpus
         self.name, self.save, self.fingerprint = self._here.name, self._here.save, self._here.fingerprint
@@ -54,12 +51,15 @@ class Sharded:
         # Neighbours are dealt to different pieces, so that a task sorted by length does not make one of them slow.
         jobs = [pickle.dumps(job) for job in zip(range(len(prompts)), prompts, keys, strict=True)]
         rows = [{"job": job} for start in range(parts) for job in jobs[start::parts]]
-        made = data.from_items(rows, override_num_blocks=parts).map_batches(
-            draw, batch_size=None, compute=data.TaskPoolStrategy(min(self.shards, parts)), num_cpus=self.cpus,
-            num_gpus=self.gpus, fn_args=([self._there], k, sampling),
-        )  # fmt: skip
-        late, drawn = threading.Timer(PATIENCE, self._tell), {}
-        late.daemon = True
+        where = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        how = {"batch_size": None, "compute": data.TaskPoolStrategy(min(self.shards, parts)), **where}
+        made = data.from_items(rows, override_num_blocks=parts)
+        made = made.map_batches(draw, fn_args=([self._there], k, sampling), **how)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        fit = sum(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
+        told = f"a piece takes {self.cpus:g} CPU and {self.gpus:g} GPU, which {fit} of the cluster's {len(nodes)} nodes have"
+        told, drawn = f"no sample for {PATIENCE:.0f} s: {told}; see `ray status`", {}
+        late = threading.Timer(PATIENCE, warnings.warn, (told, RuntimeWarning))
         late.start()
         try:
             for row in made.iter_rows():
@@ -79,25 +79,15 @@ class Sharded:
         self._there = None
         self._here.load(folder)
 
-    def _tell(self) -> None:
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        fit = sum(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
-        warnings.warn(
-            f"no sample for {PATIENCE:.0f} s: a piece takes {self.cpus:g} CPU and {self.gpus:g} GPU, which {fit} of the "
-            f"cluster's {len(nodes)} nodes have; `ray status` tells what is busy",
-            RuntimeWarning, stacklevel=2,
-        )  # fmt: skip
-
 
 def on_ray(name: str, *, ray: Mapping[str, Any], **options: Any) -> Sharded:
     """`load_learner(name, **options)` sharded: ``ray`` is {address, shards, cpus, gpus}, of the notebooks' learner_options."""
     from boostlib.learners.load import load_learner
 
-    for key in ray:
-        if key not in OPTIONS:
-            raise ValueError(f"learner_options: ray has an unknown key {key!r}: there are {', '.join(OPTIONS)}")
-    if "shards" not in ray:
-        raise ValueError("learner_options: ray needs shards, the number of samplers that work at a time")
+    if unknown := [key for key in ray if key not in OPTIONS]:
+        raise ValueError(f"learner_options: ray has an unknown key {unknown[0]!r}: there are {', '.join(OPTIONS)}")
+    if ray.get("shards", 0) < 1:
+        raise ValueError("learner_options: ray needs shards, the number of samplers that work at a time (at least 1)")
     return Sharded(functools.partial(load_learner, name, **options), **ray)
 
 

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boostlib.learners import Sampling
-
 
 @dataclass
 class Sample:
@@ -71,25 +69,14 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> T
 
 
 @torch.inference_mode()
-def by_generate(
-    model: nn.Module,
-    slots: int,
-    ends: set[int],
-    prompts,
-    k: int,
-    keys,
-    sampling: Sampling,
-    prefix,
-    ended,
-    progress=None,
-) -> list[list[Sample]]:
+def by_generate(model, slots, ends, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
     """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times, and
     ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
     from transformers import GenerationConfig
 
     own, model.generation_config = model.generation_config, GenerationConfig()
-    jobs = [Sample(i, j) for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])) for j in range(k)]
-    results: list[list[Sample]] = [[] for _ in prompts]
+    results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
+    jobs = [s for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])) for s in results[i]]
     try:
         for start in range(0, len(jobs), slots):
             batch = jobs[start : start + slots]
@@ -109,7 +96,6 @@ def by_generate(
             for sample, row in zip(batch, out[:, L:].tolist(), strict=True):
                 n = next((n for n in range(1, len(row) + 1) if ended(row[:n])), None)
                 sample.tokens, sample.finished = row[:n], n is not None
-                results[sample.i].append(sample)
             if progress is not None:
                 progress(len(batch), sum(len(s.tokens) for s in batch))
     finally:

@@ -6,13 +6,12 @@ to three stores of keys and values, its own row's, its prompt's (shared by k row
 matrix product each, then a single softmax. The forward pass is the model's own: transformers asks us for its attention
 and its masks (`AttentionInterface`). Not covered: models with another memory (see `drawing.by_generate`), beams."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from boostlib.learners import Sampling
 from boostlib.learners.drawing import Sample, draw, head, knows_head, uniforms
@@ -54,17 +53,6 @@ AttentionInterface.register("boostlib", _attention)
 AttentionMaskInterface.register("boostlib", _mask)
 
 
-@contextlib.contextmanager
-def _ours(config: PreTrainedConfig) -> Iterator[None]:
-    """Within, a model of this config attends through us."""
-    global _now
-    before, config._attn_implementation = config._attn_implementation, "boostlib"
-    try:
-        yield
-    finally:
-        config._attn_implementation, _now = before, ()
-
-
 class Engine:
     """Samples from one state of a model's weights. Build a new one when the weights change. ``slots`` samples run side by
     side: more is faster per token until the memory of keys and values is the limit."""
@@ -80,25 +68,29 @@ class Engine:
     @torch.inference_mode()
     def sample(self, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
         """k samples to each of the prompts (token ids, as the prefix), in order; ``ended(tokens)``: is a sample complete?"""
+        global _now
         results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
         border = max(map(len, prompts), default=1)
         while border > BAND:
             border = -(-border // 2)
         bands = [((len(p) - 1) // border).bit_length() for p in prompts]
-        with _ours(self.model.config):
+        config = self.model.config
+        before, config._attn_implementation = config._attn_implementation, "boostlib"  # within, it attends through us
+        try:
             for band in sorted(set(bands)):
                 here = [i for i, b in enumerate(bands) if b == band]
                 some = [[all_[i] for i in here] for all_ in (prompts, keys, results)]
                 slots = max(k, min(self.slots, self.slots * BAND // (border << band)))  # as much memory as at BAND
                 run = _Run(self, slots, *some, sampling, self.prefix(prefix), ended)
                 while run.waiting or run.samples:
-                    before = run.drawn
-                    done = run.retire() if run.admit() else 0
+                    done = run.retire() if run.admit() else []
                     if run.samples:
                         run.step()
                         done += run.retire()
                     if progress is not None:
-                        progress(done, run.drawn - before)
+                        progress(len(done), sum(len(s.tokens) for s in done))
+        finally:
+            config._attn_implementation, _now = before, ()
         return results
 
     def prefix(self, ids: list[int]) -> Tensor:
@@ -175,7 +167,7 @@ class _Run:
         self.waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(keys[i])), reverse=True)
         self.slots = min(slots, self.k * len(prompts))
         self.groups = groups = min(len(prompts), -(-self.slots // self.k) * 2)
-        self.samples, self.drawn = [], 0  # the running ones, in the order of their rows; tokens drawn so far
+        self.samples = []  # the running ones, in the order of their rows
         self.free = list(range(groups))[::-1]
         self.own = engine.store(self.slots, self.max_new)
         self.shared = engine.store(groups, max(map(len, prompts)))
@@ -258,14 +250,13 @@ class _Run:
             sample.tokens.append(token)
             if self.ended(sample.tokens) or len(sample.tokens) == self.max_new:
                 sample.finished = self.ended(sample.tokens)
-        self.drawn += rows.stop - rows.start
 
-    def retire(self) -> int:
-        """Take ended samples out and close the ranks; returns how many ended."""
+    def retire(self) -> list[Sample]:
+        """Take ended samples out and close the ranks; returns those that ended."""
         n, gone = len(self.samples), [r for r, s in enumerate(self.samples) if s.finished is not None]
         if not gone:
-            return 0
-        left = n - len(gone)
+            return []
+        left, ended = n - len(gone), [self.samples[r] for r in gone]
         holes = [r for r in gone if r < left]
         movers = [r for r in range(left, n) if self.samples[r].finished is None]
         if holes:
@@ -277,4 +268,4 @@ class _Run:
                 self.samples[hole] = self.samples[mover]
         del self.samples[left:]
         self.free = sorted(set(range(self.groups)).difference((self.seat[:left] // self.k).tolist()), reverse=True)
-        return len(gone)
+        return ended

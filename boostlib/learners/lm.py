@@ -1,7 +1,6 @@
 """Any causal language model of transformers as a learner.
 
-Not covered: where models come from (load), what is a token (tokens), how tokens are drawn (engine, drawing), how a step
-is taken (training), what a response is worth (tasks)."""
+Not covered: where models come from (load), what a token is (tokens), how they are drawn (engine) and trained (training)."""
 
 import copy
 import functools
@@ -17,11 +16,12 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from boostlib import runs
-from boostlib.learners import Example, Response, Sampling, training
+from boostlib.learners import Response, Sampling, training
 from boostlib.learners.drawing import by_generate
 from boostlib.learners.engine import Engine, drives
 from boostlib.learners.tokens import Tokens
 
+CHAT = r"instruct|chat|\bit\b"  # in the last part of a model's name
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 logging.disable_progress_bar()  # of reading and writing weights: seconds, and a line in every notebook
 
@@ -47,8 +47,7 @@ class LMLearner:
         self.slots, self.micro_tokens, self._source, self._revision = slots, micro_tokens, source, revision
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if chat is None:
-            last = str(source or name).rstrip("/").rpartition("/")[2]
-            chat = bool(tokenizer.chat_template and re.search(r"instruct|chat|\bit\b", last, re.IGNORECASE))
+            chat = bool(tokenizer.chat_template and re.search(CHAT, Path(source or name).name, re.IGNORECASE))
             if chat:
                 print(f"{name}: prompts go through its chat template (chat=False leaves them as they are)")
         ends = model.generation_config.eos_token_id
@@ -65,12 +64,8 @@ class LMLearner:
     def sample(self, prompts, k, *, keys, sampling=Sampling(), progress=None) -> list[list[Response]]:
         """See `Learner.sample`. Raises ValueError for an empty prompt, k below 1, as many keys as prompts missing, and
         text that does not fit the model's positions."""
-        if k < 1:
-            raise ValueError(f"k ({k}) is at least 1")
-        if len(keys) != len(prompts):
-            raise ValueError(f"{len(prompts)} prompts need as many keys, not {len(keys)}")
-        if not all(prompts):
-            raise ValueError(f"prompt {list(map(bool, prompts)).index(False)} is empty")
+        if k < 1 or len(keys) != len(prompts):
+            raise ValueError(f"k ({k}) is at least 1, and {len(prompts)} prompts need as many keys ({len(keys)})")
         if not prompts:
             return []
         shared, ids = self.tokens.prompts(sampling.prefix, prompts)
@@ -79,7 +74,13 @@ class LMLearner:
 
     def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
         if self._sampler is None:
-            model = _rounded(self.model.to(self.device), self.dtype)
+            model = self.model.to(self.device)
+            if (
+                self.dtype != torch.float32
+            ):  # a copy of rounded weights; buffers (the rotations' frequencies) stay exact
+                model = copy.deepcopy(model)
+                for p in model.parameters():
+                    p.data = p.data.to(self.dtype)
             if self.engine == "boostlib":
                 self._sampler = Engine(model, self.slots).sample
             else:
@@ -102,10 +103,7 @@ class LMLearner:
             n = lengths.index(longest)
             raise ValueError(f"{what} {n} and its response may take {longest} tokens, the model has {limit} positions")
 
-    def fine_tune(
-        self, examples: Sequence[Example], *, steps: int, batch_size: int, lr: float, seed: int,
-        schedule: str = "linear", progress: Callable[[int], None] | None = None,
-    ) -> dict[str, float]:  # fmt: skip
+    def fine_tune(self, examples, *, steps, batch_size, lr, seed, schedule="linear", progress=None) -> dict[str, float]:
         """See `Learner.fine_tune`. ``steps * batch_size`` draws are spread over the examples in proportion to weight
         (`training.draws`). ``schedule``: "linear" (5% of the steps rising, then down to 0), "cosine" or "constant".
         Returns what `training.train` does. Raises ValueError for empty examples, RuntimeError where the loss or a weight
@@ -124,10 +122,8 @@ class LMLearner:
             model = peft.get_peft_model(model, peft.LoraConfig(r=r, lora_alpha=2 * r, **which))
         if self.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        result = training.train(
-            model, rows, [e.weight for e in examples], steps=steps, batch_size=batch_size, lr=lr, seed=seed,
-            schedule=schedule, micro_tokens=self.micro_tokens, autocast=self.dtype != torch.float32, progress=progress,
-        )  # fmt: skip
+        weights, place = [e.weight for e in examples], (self.micro_tokens, self.dtype != torch.float32)
+        result = training.train(model, rows, weights, steps, batch_size, lr, seed, schedule, *place, progress)
         if self.gradient_checkpointing:
             model.activation_checkpointing_disable()
         if self.lora_rank:
@@ -148,7 +144,7 @@ class LMLearner:
             self.tokenizer.save_pretrained(temporary)
 
     def load(self, folder: Path | None) -> None:
-        """See `Learner.load`. Raises ValueError, and leaves the learner as it is, where weights are missing or broken."""
+        """See `Learner.load`. Raises ValueError, and the learner stays as it is, where weights are missing or broken."""
         if folder is None and self._first is not None:
             self.model.load_state_dict(self._first)
             self._set(self.model)
@@ -163,16 +159,6 @@ class LMLearner:
                 digest.update(weight.detach().cpu().contiguous().numpy())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
-
-
-def _rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model for sampling: a copy with rounded weights; buffers (the rotations' frequencies) stay exact."""
-    if dtype == torch.float32:
-        return model
-    model = copy.deepcopy(model)
-    for p in model.parameters():
-        p.data = p.data.to(dtype)
-    return model
 
 
 def _not_finite(model: nn.Module) -> str:

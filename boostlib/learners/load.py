@@ -3,7 +3,6 @@
 Not covered: what a learner does (lm, vllm), what a tiny model is (tiny)."""
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,25 +13,22 @@ from boostlib.learners import Example, tiny
 from boostlib.learners.lm import LMLearner, read_model
 from boostlib.progress import bar
 
-ENGINES = ("transformers", "vllm")
 SMALL = {"slots": 1024, "micro_tokens": 16384}  # a tiny model's: its steps are short, so they take more at a time
 
 
 def load_learner(
-    name: str, *, cache: Path | str = "runs/models", threads: int | None = None, seed: int = 0,
-    engine: str = "transformers", **options,
-) -> LMLearner:  # fmt: skip
+    name: str, *, cache="runs/models", threads=None, seed=0, engine="transformers", **options
+) -> LMLearner:
     """A learner by name: "tiny" (random weights from ``seed``), "smollm2-135m", a local folder, or a hub id.
 
     ``options``: those of `LMLearner`; for "tiny" also those of `tiny.model` and ``alphabet``. ``threads``: torch's.
     ``engine``: what samples, "transformers" (this package's own, on a model of theirs) or "vllm". Raises ValueError for
     an unknown name and for a folder without a whole model."""
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
     kind = LMLearner
     if engine == "vllm":
         from boostlib.learners.vllm import VLLMLearner as kind
-
+    elif engine != "transformers":
+        raise ValueError(f"unknown engine {engine!r}: one of transformers, vllm")
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "tiny":
@@ -69,10 +65,7 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
     return folder
 
 
-def pretrained(
-    pairs: Sequence[tuple[str, str]], *, cache: str | Path, steps: int, batch_size: int = 32, lr: float = 3e-3,
-    seed: int = 0, show: bool = True, **options,
-) -> str:  # fmt: skip
+def pretrained(pairs, *, cache: str | Path, steps: int, batch_size=32, lr=3e-3, seed=0, show=True, **options) -> str:
     """The folder in ``cache`` of a tiny model pretrained on these (prompt, response) pairs, made once for each set of
     arguments. ``options`` are those of `load_learner`."""
     identity = [list(map(list, pairs)), steps, batch_size, lr, seed, {x: options[x] for x in options if x != "threads"}]

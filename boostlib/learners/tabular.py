@@ -9,7 +9,7 @@ import math
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +60,8 @@ class TabularLearner:
                 progress(k, k)
         return drawn
 
-    def fine_tune(
-        self, examples: Sequence[Example], *, steps: int = 1, progress: Callable[[int], None] | None = None, **_
-    ) -> dict[str, float]:
-        """As `Learner.fine_tune`, but exact: steps, batch size, rate and seed play no role. Losses, weighted, before and
-        after: nats a response."""
+    def fine_tune(self, examples: Sequence[Example], *, steps: int = 1, progress=None, **_) -> dict[str, float]:
+        """As `Learner.fine_tune`, but exact: steps, batch size, rate, seed play no role. Losses: weighted nats a response."""
         start, weights = time.perf_counter(), defaultdict(lambda: defaultdict(list))
         for e in examples:
             if e.weight < 0 or not math.isfinite(e.weight):

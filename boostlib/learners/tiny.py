@@ -21,9 +21,8 @@ def tokenizer(alphabet: str = "arithmetic"):
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", eos_token="<end>", clean_up_tokenization_spaces=False
-    )
+    named = {"pad_token": "<pad>", "eos_token": "<end>", "clean_up_tokenization_spaces": False}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **named)
 
 
 def made(tokenizer) -> bool:

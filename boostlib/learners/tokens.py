@@ -22,8 +22,8 @@ class Tokens:
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end token, so no response could end: set tokenizer.eos_token")
         self.tokenizer, self.chat, self.end = tokenizer, chat, tokenizer.eos_token_id
-        self.special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self.special |= set(tokenizer.all_special_ids)
+        added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special = added.union(tokenizer.all_special_ids)
         self.start = [i for i in tokenizer("")["input_ids"][:1] if i == tokenizer.bos_token_id]
         self.alphabet = set(tokenizer.get_vocab()) if tiny.made(tokenizer) else None
         if chat:
@@ -54,7 +54,8 @@ class Tokens:
         return [found[i] for i in range(len(texts))]
 
     def prompts(self, prefix: str, prompts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """What all prompts share (start token, the turn's beginning, few-shot prefix), and the rest of each."""
+        """What all prompts share (start token, turn's beginning, prefix); the rest of each. ValueError for an empty one."""
+        given = prompts
         if self.chat:
             turns = [self._turn(prefix + p) for p in prompts]
             prefix = self._turn(MARK).partition(MARK)[0] + prefix
@@ -64,8 +65,8 @@ class Tokens:
         if self.start and not shared:
             ids = [i[1:] if i[:1] == self.start else i for i in ids]
         shared = shared if shared[:1] == self.start else self.start + shared
-        if not all(ids):
-            raise ValueError(f"prompt {list(map(bool, ids)).index(False)} is empty")
+        if empty := [n for n, both in enumerate(zip(given, ids, strict=True)) if not all(both)]:
+            raise ValueError(f"prompt {empty[0]} is empty")
         return shared, ids
 
     def _turn(self, text: str) -> str:
@@ -83,13 +84,12 @@ class Tokens:
             if not 0 < e.weight < math.inf:
                 raise ValueError(f"example {n} has weight {e.weight}: weights are positive")
         prompts = [self._turn(e.prompt) if self.chat else e.prompt for e in examples]
-        texts = [n for n, e in enumerate(examples) if e.ids is None]
-        behind = self.behind([prompts[n] for n in texts], [examples[n].response for n in texts])
-        responses = dict(zip(texts, behind, strict=True))
-        return [
-            (p if p[:1] == self.start else self.start + p, [*(responses[n] if e.ids is None else e.ids), self.end])
-            for n, (p, e) in enumerate(zip(self.ids(prompts), examples, strict=True))
-        ]
+        texts = [(p, e.response) for p, e in zip(prompts, examples, strict=True) if e.ids is None]
+        behind, rows = iter(self.behind([p for p, _ in texts], [r for _, r in texts])), []
+        for p, e in zip(self.ids(prompts), examples, strict=True):
+            response = next(behind) if e.ids is None else e.ids
+            rows.append((p if p[:1] == self.start else self.start + p, [*response, self.end]))
+        return rows
 
     def ended(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
         """Whether sampled tokens are a whole response: the last one is an end, or completes a string of ``stop``."""

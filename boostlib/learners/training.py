@@ -63,19 +63,18 @@ def response_loss(model: nn.Module, rows: Rows, device, known: bool = True) -> T
     ids = torch.tensor([[*p, *r, *[0] * (L - len(p) - len(r))] for p, r in rows], device=device)
     at = [b * L + t for b, (p, r) in enumerate(rows) for t in range(len(p) - 1, len(p) + len(r) - 1)]
     where, labels = torch.tensor(at, device=device), torch.tensor([t for _, r in rows for t in r], device=device)
-    if not known:
-        return _cross_entropy(model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[where], labels)
-    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[where]
+    given = {"input_ids": ids, "use_cache": False}
+    found = model.get_decoder()(**given).last_hidden_state if known else model(**given).logits
+    found = found.flatten(0, 1)[where]
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy((head(model, x) if known else x).float(), y, reduction="sum")
+
     size = max(1, LOGITS // model.config.vocab_size)
     if len(labels) <= size:
-        return _cross_entropy(head(model, hidden), labels)
-    part = lambda h, y: _cross_entropy(head(model, h), y)  # noqa: E731
-    pieces = zip(hidden.split(size), labels.split(size), strict=True)
-    return sum(checkpoint(part, h, y, use_reentrant=False) for h, y in pieces)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits.float(), labels, reduction="sum")
+        return loss(found, labels)
+    pieces = zip(found.split(size), labels.split(size), strict=True)
+    return sum(checkpoint(loss, x, y, use_reentrant=False) for x, y in pieces)
 
 
 def processes(device: torch.device) -> tuple[int, int]:
@@ -88,27 +87,17 @@ def processes(device: torch.device) -> tuple[int, int]:
     return state.process_index, state.num_processes
 
 
-def _sum_over_processes(parameters: Sequence[Tensor], loss: float) -> float:
-    """Gradients, in place, and loss of all processes."""
-    total = torch.tensor(loss, device=parameters[0].device)
-    for p in parameters:
-        p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # none of the batch fell to this process
-    for part in (*(p.grad for p in parameters), total):
-        torch.distributed.all_reduce(part)
-    return total.item()
-
-
 def train(
-    model: nn.Module, rows: Rows, weights: Sequence[float], *, steps: int, batch_size: int, lr: float, seed: int,
+    model: nn.Module, rows: Rows, weights: Sequence[float], steps: int, batch_size: int, lr: float, seed: int,
     schedule: str, micro_tokens: int, autocast: bool, progress: Callable[[int], None] | None,
 ) -> dict[str, float]:  # fmt: skip
-    """``steps`` steps of AdamW (no weight decay, gradients clipped at norm 1) on the mean cross-entropy over the
-    response tokens of a batch, the rate rising in the first 5% of them.
+    """``steps`` steps of AdamW (no weight decay, gradients clipped at norm 1) on the mean cross-entropy over a batch's
+    response tokens, the rate rising in the first 5% of them.
 
-    A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory. Of several
-    `processes` each takes a share of it, and all end with the same weights. Returns loss, loss_first, loss_last (means
-    over all, the first and the last tenth of the steps), tokens (prompts and responses), seconds. Deterministic on CPU at
-    a fixed number of threads. Raises RuntimeError where the loss is no number any more."""
+    A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory. `processes` take
+    shares of it, and end with the same weights. Returns loss, loss_first, loss_last (means over all, the first and the
+    last tenth of the steps), tokens (prompts and responses), seconds: on CPU always the same at a fixed number of
+    threads. Raises RuntimeError where the loss is no number any more."""
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
     begin, rng = time.perf_counter(), np.random.default_rng(seed)
@@ -129,8 +118,13 @@ def train(
                 part = response_loss(model, [rows[i] for i in piece], model.device, known) / total
             part.backward()
             loss += part.item()
-        if number > 1:
-            loss = _sum_over_processes(parameters, loss)
+        if number > 1:  # the sums of all processes
+            told = torch.tensor(loss, device=model.device)
+            for p in parameters:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # none of the batch fell to this process
+            for part in (*(p.grad for p in parameters), told):
+                torch.distributed.all_reduce(part)
+            loss = told.item()
         if not math.isfinite(loss):
             raise RuntimeError(f"the loss is {loss} at step {step + 1} of {steps}: try a lower lr than {lr}")
         nn.utils.clip_grad_norm_(parameters, 1.0)

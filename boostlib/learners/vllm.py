@@ -1,9 +1,8 @@
 """Sampling with vLLM, in a child process with an environment of its own: vLLM can't be installed beside our pins.
 
 The child lives as long as the learner: it sleeps while the model trains (its GPU memory is free then) and takes new weights
-where they changed. Prompts and samples are token ids, so both engines see the same text. Each sample is a request of its
-own, seeded from ``(*key, j)``; as vLLM's sums depend on the batch, results are the same in distribution, not to the bit.
-Not covered: installing vLLM, several machines."""
+where they changed. Both engines see the same token ids. Each sample is a request of its own, seeded from ``(*key, j)``; as
+vLLM's sums depend on the batch, results are the same in distribution, not to the bit. Not covered: several machines."""
 
 import contextlib
 import json
@@ -61,8 +60,7 @@ class VLLMLearner(LMLearner):
         seed = lambda *key: int(np.random.SeedSequence(key).generate_state(1)[0])  # noqa: E731
         request["seeds"] = [[seed(*key, j) for j in range(k)] for key in keys]
         self.model.to("cpu")  # the child has the GPU to itself
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         drawn = iter(self._answer(request))
         samples = [[Sample(i, j, *next(drawn)) for j in range(k)] for i in range(len(ids))]
         if progress is not None:
@@ -74,10 +72,8 @@ class VLLMLearner(LMLearner):
         if self._child is None:
             self._log = tempfile.TemporaryFile()
             # -P: beside that file lies another vllm.py. A session: an interrupt is for us, and its processes end as a group.
-            self._child = subprocess.Popen(
-                [self.python, "-P", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-                text=True, start_new_session=True,
-            )  # fmt: skip
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
+            self._child = subprocess.Popen([self.python, "-P", str(CHILD)], **pipes, start_new_session=True)
             weakref.finalize(self, _end, self._child)
         needs = 2 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 2**26
         place = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > needs else None

@@ -1,7 +1,5 @@
-"""vLLM in a process of its own, under whichever interpreter has it: one JSON line in, one JSON line out.
-
-It imports no boostlib, as its environment need not have it, and ends with all that it started when its parent ends.
-Not covered: what is asked, and what becomes of the answers (`vllm`)."""
+"""vLLM in a process of its own, under whichever interpreter has it: one JSON line in, one out. It imports no boostlib, as
+its environment need not have it, and ends with all that it started when its parent ends. Not covered: what is asked."""
 
 import json
 import os
@@ -44,9 +42,8 @@ def main() -> None:
         done = [output.outputs[0] for output in llm.generate(prompts, settings, use_tqdm=False)]
         if engine["enable_sleep_mode"]:
             llm.sleep(level=1)  # weights to the CPU's memory, the rest is free for training
-        print(
-            json.dumps([[list(one.token_ids), one.finish_reason == "stop"] for one in done]), file=answers, flush=True
-        )
+        told = json.dumps([[list(one.token_ids), one.finish_reason == "stop"] for one in done])
+        print(told, file=answers, flush=True)
 
 
 if __name__ == "__main__":
