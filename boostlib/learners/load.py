@@ -41,6 +41,8 @@ def load_learner(
         source = name
     else:
         raise ValueError(f"unknown model {name!r}: tiny, smollm2-135m, a local folder, or a hub id (owner/name)")
+    if Path(source, "seal.json").exists():  # of a folder that was made here
+        runs.check_folder(source)
     model = read_model(source, options.get("revision"))
     tokenizer = AutoTokenizer.from_pretrained(source, revision=options.get("revision") or "main")
     if tiny.made(tokenizer):
@@ -62,6 +64,7 @@ def convert_smollm2(cache: Path | str = "runs/models") -> Path:
         how = {"quantization_config": GgufConfig(gguf_file=file, dequantize=True), "dtype": torch.float32}
         AutoModelForCausalLM.from_pretrained(home, gguf_file=file, **how).save_pretrained(temporary)
         AutoTokenizer.from_pretrained(home, gguf_file=file).save_pretrained(temporary)
+        runs.seal_folder(temporary)
     return folder
 
 
@@ -76,4 +79,5 @@ def pretrained(pairs, *, cache: str | Path, steps: int, batch_size=32, lr=3e-3, 
         with bar(desc="pretraining", total=steps, unit="step", disable=not show) as progress:
             learner.fine_tune(examples, **fit, progress=progress.update)
         learner.save(folder)
+        runs.seal_folder(folder)
     return str(folder)

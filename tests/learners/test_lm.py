@@ -384,3 +384,15 @@ def test_generation_settings_that_a_model_brings_along_play_no_role(monkeypatch)
     prompts = [p for p, _ in PAIRS]
     assert odd.sample(prompts, 3, **asked) == plain.sample(prompts, 3, **asked)
     assert odd.model.generation_config.num_beams == 3
+
+
+def test_a_damaged_cache_of_a_pretrained_model_is_named(tmp_path):
+    from boostlib.learners.load import pretrained
+
+    made = dict(cache=tmp_path, steps=2, batch_size=2, hidden=16, layers=1, show=False)
+    folder = pretrained([("1+1=", "2")], **made)
+    assert pretrained([("1+1=", "2")], **made) == folder and load_learner(folder).name == "tiny"
+    weights = Path(folder) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(ValueError, match=r"model.safetensors is cut short or was edited; delete .*tiny-\w+ and start"):
+        load_learner(folder)
