@@ -1,6 +1,6 @@
 """Any causal language model of transformers as a learner.
 
-Not covered: where models come from (load), what tokens are (tokens), how they are drawn (engine) or trained (training)."""
+Not covered: where models come from (load), what tokens are (tokens), how drawn (engine) or trained (training)."""
 
 import copy
 import functools

@@ -74,7 +74,7 @@ class Tokens:
         return self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
     def rows(self, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
-        """Token ids (prompt, response and end token). ValueError: no example, an empty prompt, a weight of 0 or less."""
+        """Token ids (prompt, response and end token). ValueError: no example, an empty prompt, a weight not above 0."""
         if not examples:
             raise ValueError("nothing to train on: the list of examples is empty")
         for n, e in enumerate(examples):

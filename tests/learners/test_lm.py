@@ -384,3 +384,15 @@ def test_generation_settings_that_a_model_brings_along_play_no_role(monkeypatch)
     prompts = [p for p, _ in PAIRS]
     assert odd.sample(prompts, 3, **asked) == plain.sample(prompts, 3, **asked)
     assert odd.model.generation_config.num_beams == 3
+
+
+def test_weights_to_go_back_to_are_not_on_the_device_that_trains(learner, monkeypatch):
+    places, train = [], training.train
+
+    def watched(model, *rest):
+        places.append((model.device.type, learner.model.device.type, learner.model is model))
+        return train(model, *rest)
+
+    monkeypatch.setattr(training, "train", watched)
+    learner.fine_tune(EXAMPLES, **FIT)
+    assert places == [(learner.device.type, "cpu", False)]
