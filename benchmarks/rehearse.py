@@ -257,13 +257,14 @@ def check_memory(config: Any, options: Mapping[str, Any], p: Mapping[str, Any], 
     micro, slots, half = options.get("micro_tokens", 1024), options.get("slots", 64), options.get("dtype") == "bfloat16"
     active = activations(config, round(at.prompt), round(at.response), micro, options)
     learned = 4 * lora * layers * (config.hidden_size + config.intermediate_size) if lora else n  # roughly, with LoRA
-    training = 8 * n + 12 * learned + active  # weights, those to go back to; gradients, Adam's moments
     tokens = slots * (p.get("max_new_tokens") or 256) + 2 * -(-slots // p["k"]) * at.longest + at.shared
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     store = 2 * tokens * layers * kv_heads(config) * width * (2 if half else 4)
     sampling = n * (6 if half else 4) + store + 12 * slots * config.vocab_size
     (limit, whose), workers = room(), p.get("workers", 1)
     limit, whose = (CARD, "an assumed card's") if 16 * n > limit else (limit, whose)
+    before = 0 if "card" in whose else 4 * n  # to go back to: a card does not hold them
+    training = 4 * n + before + 12 * learned + active  # weights; gradients, Adam's moments
     fits = max(training, sampling) * workers < limit
     line = (
         f"memory: training {training / 1e9:.1f} GB at micro_tokens {micro} (activations {active / 1e9:.1f}), sampling "

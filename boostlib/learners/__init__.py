@@ -59,9 +59,9 @@ class Learner(Protocol):
         self, prompts: Sequence[str], k: int, *, keys: Sequence[tuple[int, ...]], sampling: Sampling = Sampling(),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Response]]:  # fmt: skip
-        """k responses to each prompt, in order. ``keys[i]`` are small non-negative integers (seed, round, stream, prompt
-        number); sample j of prompt i is drawn with randomness from ``(*keys[i], j)`` alone, so order, batch and sharding
-        do not matter. ``progress(samples, tokens)`` is called with increments."""
+        """k responses to each prompt, in order. ``keys[i]`` are small integers of at least 0 (seed, round, stream,
+        prompt number); sample j of prompt i is drawn with randomness from ``(*keys[i], j)`` alone: order, batch and
+        sharding do not matter. ``progress(samples, tokens)`` is called with increments."""
 
     def fine_tune(
         self, examples: Sequence[Example], *, steps: int, batch_size: int, lr: float, seed: int,

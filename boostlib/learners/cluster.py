@@ -1,7 +1,7 @@
 """A learner whose sampling is spread over a Ray cluster by Ray Data; training stays where the run is.
 
-A sample's randomness comes from its key alone (see `Learner.sample`), so any split gives what one machine gives. Ray Data
-deals out the pieces and draws those of a lost node again. Not covered: training on several machines."""
+A sample's randomness comes from its key alone, so any split gives what one machine gives. Ray Data deals out the pieces
+and draws those of a lost node again. Not covered: training on several machines."""
 
 import functools
 import logging
@@ -22,8 +22,8 @@ OPTIONS = ("address", "shards", "cpus", "gpus")
 
 
 class Sharded:
-    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each. ``address``:
-    the cluster (None: the one that runs, or this machine). Raises ValueError where Ray is missing or no cluster answers."""
+    """The `Learner` of ``make()``, whose `sample` runs on up to ``shards`` processes of ``cpus`` and ``gpus`` each.
+    ``address``: the cluster (None: one that runs, or this machine). ValueError where Ray is missing or none answers."""
 
     def __init__(self, make, shards: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0) -> None:
         self._ray, self._make, self._here = connect(address), make, make()
@@ -57,9 +57,9 @@ class Sharded:
         made = made.map_batches(draw, fn_args=([self._there], k, sampling), **how)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         fit = sum(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
-        told = f"a piece takes {self.cpus:g} CPU and {self.gpus:g} GPU, which {fit} of the cluster's {len(nodes)} nodes have"
-        told, drawn = f"no sample for {PATIENCE:.0f} s: {told}; see `ray status`", {}
-        late = threading.Timer(PATIENCE, warnings.warn, (told, RuntimeWarning))
+        piece, share = f"{self.cpus:g} CPU and {self.gpus:g} GPU", f"{fit} of the cluster's {len(nodes)} nodes"
+        told = f"no sample for {PATIENCE:.0f} s: a piece takes {piece}, which {share} have; see `ray status`"
+        late, drawn = threading.Timer(PATIENCE, warnings.warn, (told, RuntimeWarning)), {}
         late.start()
         try:
             for row in made.iter_rows():
@@ -81,7 +81,7 @@ class Sharded:
 
 
 def on_ray(name: str, *, ray: Mapping[str, Any], **options: Any) -> Sharded:
-    """`load_learner(name, **options)` sharded: ``ray`` is {address, shards, cpus, gpus}, of the notebooks' learner_options."""
+    """`load_learner(name, **options)` sharded: ``ray`` has some of OPTIONS, shards at least."""
     from boostlib.learners.load import load_learner
 
     if unknown := [key for key in ray if key not in OPTIONS]:

@@ -44,8 +44,8 @@ def uniforms(key: Sequence[int], j: int, n: int) -> np.ndarray:
 
 
 def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> Tensor:
-    """Tokens (B,) from logits (B, V), which are overwritten: greedy at temperature 0, else by inverting the distribution
-    function at u (B,), over blocks of the vocabulary first, then inside one: a sum of 50,000 float32 terms is inexact."""
+    """Tokens (B,) from logits (B, V), which are overwritten: greedy at temperature 0, else the distribution function's
+    inverse at u (B,), over blocks of the vocabulary first, then inside one: a sum of 50,000 terms is inexact."""
     if temperature == 0:
         return logits.argmax(-1)
     exact = torch.float32 if logits.device.type == "mps" else torch.float64
@@ -70,8 +70,8 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float = 1.0) -> T
 
 @torch.inference_mode()
 def by_generate(model, slots, ends, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
-    """What `Engine.sample` does, through `generate`: the same randomness, but every prefix and prompt computed k times, and
-    ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
+    """What `Engine.sample` does, through `generate`: the same randomness, but prefix and prompts are computed k times,
+    and ended samples wait for the others. Settings that the model brings along (penalties, beams) are left out."""
     from transformers import GenerationConfig
 
     own, model.generation_config = model.generation_config, GenerationConfig()

@@ -1,10 +1,10 @@
 """The sampling engine: k responses to each of many prompts, from any decoder of transformers, as fast as it goes.
 
-What `generate` repeats for every sample is done once here: the few-shot prefix once per weights, each prompt once for its
-k samples. Samples live in contiguous rows; one that ends gives its row back and the next prompt moves in. A token attends
-to three stores of keys and values, its own row's, its prompt's (shared by k rows) and the prefix's (shared by all): one
-matrix product each, then a single softmax. The forward pass is the model's own: transformers asks us for its attention
-and its masks (`AttentionInterface`). Not covered: models with another memory (see `drawing.by_generate`), beams."""
+What `generate` repeats for every sample is done once here: the few-shot prefix once per weights, each prompt once for
+its k samples. Samples live in contiguous rows; one that ends gives its row back and the next prompt moves in. A token
+attends to three stores of keys and values, its own row's, its prompt's (shared by k rows) and the prefix's (shared by
+all): one matrix product each, then a single softmax. The forward pass is the model's own: transformers asks us for its
+attention and masks (`AttentionInterface`). Not covered: models with another memory (`drawing.by_generate`), beams."""
 
 from collections.abc import Callable, Sequence
 
@@ -54,8 +54,8 @@ AttentionMaskInterface.register("boostlib", _mask)
 
 
 class Engine:
-    """Samples from one state of a model's weights. Build a new one when the weights change. ``slots`` samples run side by
-    side: more is faster per token until the memory of keys and values is the limit."""
+    """Samples from one state of a model's weights. Build a new one when the weights change. ``slots`` samples run side
+    by side: more is faster per token until the memory of keys and values is the limit."""
 
     def __init__(self, model: nn.Module, slots: int) -> None:
         config = model.get_decoder().config
@@ -67,7 +67,7 @@ class Engine:
 
     @torch.inference_mode()
     def sample(self, prompts, k, keys, sampling, prefix, ended, progress=None) -> list[list[Sample]]:
-        """k samples to each of the prompts (token ids, as the prefix), in order; ``ended(tokens)``: is a sample complete?"""
+        """k samples to each of the prompts (token ids, as the prefix), in order; ``ended(tokens)``: is one complete?"""
         global _now
         results = [[Sample(i, j) for j in range(k)] for i in range(len(prompts))]
         border = max(map(len, prompts), default=1)
@@ -123,16 +123,16 @@ class Engine:
     def hidden(self, ids: Tensor, positions: Tensor, spots: Tensor, attend: Callable[..., Tensor]) -> Tensor:
         """Last hidden states (n, T, hidden) of tokens at ``positions`` (n, T), which look at keys at ``spots`` (n, K).
 
-        ``attend(layer, q, k, v, weigh)`` gets q (n, G, R * T, D), R heads on each of G key heads, the tokens' own keys and
-        values (n, G, T, D); ``weigh`` turns its scores (n, G, R * T, K) into weights; it returns sums of values, as q."""
+        ``attend(layer, q, k, v, weigh)`` gets q (n, G, R * T, D), R heads on each of G key heads, the tokens' own keys
+        and values (n, G, T, D); ``weigh`` makes its scores (n, G, R * T, K) weights; returns sums of values, as q."""
         global _now
         _now = attend, positions, spots
         return self.model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
 
 
 def drives(model: nn.Module) -> bool:
-    """Whether the engine says what the model itself says, tried on a few tokens: so for every decoder whose only memory is
-    keys and values, alike in all layers, and whose head we know. Not where rotations depend on a batch's longest text."""
+    """Whether the engine says what the model itself says, tried on a few tokens: so for decoders whose only memory is
+    keys and values, alike in all layers, and whose head we know, unless rotations depend on a batch's longest text."""
     config = model.get_decoder().config
     if any(kind in str(getattr(config, "rope_parameters", "")) for kind in ("dynamic", "longrope")):
         return False
@@ -155,9 +155,9 @@ def drives(model: nn.Module) -> bool:
 
 
 class _Run:
-    """One call of `Engine.sample`: rows of running samples, groups of rows with the same prompt. Row r attends to its own
-    store, to its prompt's, ``shared[:, :, group]``, and to the prefix. ``seat[r]`` is group * k + j. Running rows are
-    always 0 .. len(samples) - 1: the last rows move into the holes left by ended ones."""
+    """One call of `Engine.sample`: rows of running samples, groups of rows with the same prompt. Row r attends to its
+    own store, to its prompt's, ``shared[:, :, group]``, and to the prefix. ``seat[r]`` is group * k + j. Running rows
+    are always 0 .. len(samples) - 1: the last rows move into the holes left by ended ones."""
 
     def __init__(self, engine: Engine, slots, prompts, keys, results, sampling, prefix, ended) -> None:
         self.engine, self.device, self.sampling, self.ended = engine, engine.device, sampling, ended

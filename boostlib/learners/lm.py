@@ -1,6 +1,6 @@
 """Any causal language model of transformers as a learner.
 
-Not covered: where models come from (load), what a token is (tokens), how they are drawn (engine) and trained (training)."""
+Not covered: where models come from (load), what tokens are (tokens), how drawn (engine) or trained (training)."""
 
 import copy
 import functools
@@ -30,10 +30,10 @@ class LMLearner:
     """A causal LM that samples and learns (see `boostlib.learners.Learner` for the contract).
 
     Weights are kept in float32; ``dtype="bfloat16"`` computes in bfloat16 (sampling on a rounded copy, training under
-    autocast). ``lora_rank > 0`` trains a LoRA adapter on all linear layers in each `fine_tune` and merges it at the end.
-    ``chat``: prompts go through the chat template, and a response ends with its turn; None: where there is a template and
-    the model's name says instruct, chat or it, which is told. ``slots``: samples run side by side. ``micro_tokens``:
-    padded tokens in one backward pass, the rest is accumulated."""
+    autocast). ``lora_rank > 0`` trains a LoRA adapter on all linear layers in each `fine_tune` and merges it then.
+    ``chat``: prompts go through the chat template, and a response ends with its turn; None: where there is a template
+    and the model's name says instruct, chat or it, which is told. ``slots``: samples run side by side.
+    ``micro_tokens``: padded tokens in one backward pass, the rest is accumulated."""
 
     def __init__(
         self, name: str, model: nn.Module, tokenizer, *, source: Path | str | None = None, revision: str | None = None,
@@ -106,8 +106,8 @@ class LMLearner:
     def fine_tune(self, examples, *, steps, batch_size, lr, seed, schedule="linear", progress=None) -> dict[str, float]:
         """See `Learner.fine_tune`. ``steps * batch_size`` draws are spread over the examples in proportion to weight
         (`training.draws`). ``schedule``: "linear" (5% of the steps rising, then down to 0), "cosine" or "constant".
-        Returns what `training.train` does. Raises ValueError for empty examples, RuntimeError where the loss or a weight
-        is no number any more. Whatever ends it early, an interrupt too, the learner is then as before."""
+        Returns what `training.train` does. Raises ValueError for empty examples, RuntimeError where the loss or a
+        weight is no number any more. Whatever ends it early, an interrupt too, the learner is then as before."""
         if steps < 1 or batch_size < 1:
             raise ValueError(f"steps ({steps}) and batch_size ({batch_size}) are at least 1")
         rows = self.tokens.rows(examples)
@@ -144,7 +144,7 @@ class LMLearner:
             self.tokenizer.save_pretrained(temporary)
 
     def load(self, folder: Path | None) -> None:
-        """See `Learner.load`. Raises ValueError, and the learner stays as it is, where weights are missing or broken."""
+        """See `Learner.load`. ValueError, and the learner stays as it is, where weights are missing or broken."""
         if folder is None and self._first is not None:
             self.model.load_state_dict(self._first)
             self._set(self.model)

@@ -22,9 +22,9 @@ FLOOR = 1e-12  # a response without a chance costs 28 nats, so that the loss sta
 
 
 class TabularLearner:
-    """``initial``: prompt -> response -> chance, each law summing to 1. ``fine_tune`` replaces the law of every prompt that
-    has examples by their weighted shares, keeps the others, then moves the share ``eta`` of every law to the response
-    "wrong" (the learner error of `boostlib.theory`)."""
+    """``initial``: prompt -> response -> chance, each law summing to 1. ``fine_tune`` replaces the law of every prompt
+    that has examples by their weighted shares, keeps the others, then moves the share ``eta`` of every law to the
+    response "wrong" (the learner error of `boostlib.theory`)."""
 
     name = "tabular"
 
@@ -61,7 +61,7 @@ class TabularLearner:
         return drawn
 
     def fine_tune(self, examples: Sequence[Example], *, steps: int = 1, progress=None, **_) -> dict[str, float]:
-        """As `Learner.fine_tune`, but exact: steps, batch size, rate, seed play no role. Losses: weighted nats a response."""
+        """As `Learner.fine_tune`, but exact: of the options none plays a role. Losses: weighted nats a response."""
         start, weights = time.perf_counter(), defaultdict(lambda: defaultdict(list))
         for e in examples:
             if e.weight < 0 or not math.isfinite(e.weight):

@@ -1,8 +1,8 @@
 """Text and tokens of one model: its start token, seams, chat template and ends.
 
 What its tokenizer does by itself decides. A text starts with the start token if ``tokenizer("")`` has one, and with one
-only. A text behind another (a response behind its prompt) has the tokens that it has there; a sampled response keeps the
-tokens it was sampled as. See docs/models.md. Not covered: which tokens are drawn (engine), or how trained (training)."""
+only. A text behind another (a response behind its prompt) has the tokens that it has there; a sampled response keeps
+its own. See docs/models.md. Not covered: which tokens are drawn (engine), or how trained (training)."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ MARK = "boostlib"
 
 
 class Tokens:
-    """``ends``: ids that end a response (the tokenizer's own end token and, in a chat, that of a turn are added); ``end``:
+    """``ends``: ids that end a response (the tokenizer's end token and, in a chat, that of a turn are added); ``end``:
     the one that is trained. ``chat``: a prompt is what a user says, put through the chat template."""
 
     def __init__(self, tokenizer, ends: Sequence[int] = (), chat: bool = False) -> None:
@@ -36,15 +36,15 @@ class Tokens:
         self._candidates: dict[frozenset[str], set[int]] = {}
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts, without a start token. Raises ValueError for characters that a tiny model does not know."""
+        """Token ids of texts, without a start token. ValueError for characters that a tiny model does not know."""
         unknown = set("".join(texts)) - self.alphabet if self.alphabet else ()
         if unknown:
             raise ValueError(f"the tiny model's alphabet lacks {sorted(unknown)}: choose another (alphabet='ascii')")
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
     def behind(self, before: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of every text as it stands behind the one before it; where a token would straddle the seam, as it stands
-        at the beginning of a line (a tokenizer may put a space before what it takes for a beginning)."""
+        """Token ids of every text as it stands behind the one before it; where a token would straddle the seam, as it
+        stands at the beginning of a line (a tokenizer may put a space before what it takes for a beginning)."""
         found: dict[int, list[int]] = {}
         for anchor in (lambda i: before[i][-64:], lambda _: "\n", lambda _: ""):  # 64 characters tell a seam
             left = [i for i in range(len(texts)) if i not in found]
@@ -54,7 +54,7 @@ class Tokens:
         return [found[i] for i in range(len(texts))]
 
     def prompts(self, prefix: str, prompts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """What all prompts share (start token, turn's beginning, prefix); the rest of each. ValueError for an empty one."""
+        """What all share (start token, turn's beginning, prefix), and the rest of each. ValueError for an empty one."""
         given = prompts
         if self.chat:
             turns = [self._turn(prefix + p) for p in prompts]
@@ -74,8 +74,7 @@ class Tokens:
         return self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
     def rows(self, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
-        """Token ids (prompt, response with the end token). Raises ValueError for no examples, an empty prompt, a weight that
-        is not positive."""
+        """Token ids (prompt, response and end token). ValueError: no example, an empty prompt, a weight not above 0."""
         if not examples:
             raise ValueError("nothing to train on: the list of examples is empty")
         for n, e in enumerate(examples):

@@ -1,8 +1,8 @@
 """Fine-tuning of a causal LM on weighted (prompt, response) examples: which batches, which loss, which optimiser.
 
 Three things make a step cheap: batches of about equal length, the vocabulary head at response tokens only, and no
-attention mask (padding stands at the end, where causal attention can't see it). Under `accelerate launch` or torchrun the
-processes share out every batch. Not covered: sharded weights (FSDP), schedules beyond SCHEDULES."""
+attention mask (padding stands at the end, where causal attention can't see it). Under `accelerate launch` or torchrun
+the processes share out every batch. Not covered: sharded weights (FSDP), schedules beyond SCHEDULES."""
 
 import math
 import time
@@ -27,7 +27,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the steps done ->
 
 
 def draws(weights: Sequence[float], n: int, rng: np.random.Generator) -> np.ndarray:
-    """n indices, example i floor or ceil of ``n * w_i / sum(w)`` times (systematic resampling), shuffled: in expectation
+    """n indices, example i floor or ceil of ``n * w_i / sum(w)`` times (systematic resampling), shuffled: on average
     Algorithm 2's weighted loss. A rare example of great weight is seen often, not once with a gradient as long."""
     edges = np.cumsum(np.asarray(weights, float))
     points = (rng.random() + np.arange(n)) * (edges[-1] / n)
@@ -78,7 +78,7 @@ def response_loss(model: nn.Module, rows: Rows, device, known: bool = True) -> T
 
 
 def processes(device: torch.device) -> tuple[int, int]:
-    """Rank of this process and number of those that `accelerate launch` or torchrun started, joined; (0, 1) elsewhere."""
+    """Rank of this process and number of those that `accelerate launch` or torchrun started; (0, 1) elsewhere."""
     if not torch.distributed.is_torchelastic_launched():
         return 0, 1
     from accelerate import PartialState

@@ -1,7 +1,7 @@
 """Sampling with vLLM, in a child process with an environment of its own: vLLM can't be installed beside our pins.
 
-The child lives as long as the learner: it sleeps while the model trains (its GPU memory is free then) and takes new weights
-where they changed. Both engines see the same token ids. Each sample is a request of its own, seeded from ``(*key, j)``; as
+The child lives as long as the learner: it sleeps while the model trains (its GPU memory is free then) and takes weights
+that changed. Both engines see the same token ids. Each sample is a request of its own, seeded from ``(*key, j)``; as
 vLLM's sums depend on the batch, results are the same in distribution, not to the bit. Not covered: several machines."""
 
 import contextlib
@@ -30,15 +30,15 @@ MEMORY = Path("/dev/shm")  # where weights are handed over, if it has room: they
 
 
 class VLLMLearner(LMLearner):
-    """An `LMLearner` whose samples come from vLLM. ``python``: an interpreter that has it; ``vllm``: options of its `LLM`,
-    such as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}. Raises ValueError where ``python`` has no vLLM."""
+    """An `LMLearner` whose samples come from vLLM. ``python``: an interpreter that has it (else ValueError); ``vllm``:
+    options of its `LLM`, such as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}."""
 
     def __init__(self, *args, python: str = sys.executable, vllm: Mapping[str, Any] | None = None, **options) -> None:
         there = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
         if not shutil.which(python) or subprocess.run([python, "-P", "-c", there]).returncode:
             raise ValueError(
-                f"engine 'vllm' needs an interpreter that has vLLM, which {python} has not. Make one with: python -m venv "
-                "vllm-env && vllm-env/bin/pip install vllm, then give the whole path of vllm-env/bin/python as learner_options python"
+                f"engine 'vllm' needs an interpreter that has vLLM, which {python} has not. Make one with: python -m "
+                "venv vllm-env && vllm-env/bin/pip install vllm; its whole path is python of the learner_options"
             )
         super().__init__(*args, **options)
         self.python, self.engine_options, self._child = python, dict(vllm or {}), None
@@ -68,10 +68,10 @@ class VLLMLearner(LMLearner):
         return [[self.tokens.response(sample, sampling.stop) for sample in group] for group in samples]
 
     def _answer(self, request: dict[str, Any]) -> list[tuple[list[int], bool]]:
-        """(token ids, ended by itself) of every sample. Raises RuntimeError where the child fails, with its last errors."""
+        """(token ids, ended by itself) of every sample. RuntimeError, with its last errors, where the child fails."""
         if self._child is None:
             self._log = tempfile.TemporaryFile()
-            # -P: beside that file lies another vllm.py. A session: an interrupt is for us, and its processes end as a group.
+            # -P: beside that file lies another vllm.py. A session: interrupts are for us; its processes end as a group.
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
             self._child = subprocess.Popen([self.python, "-P", str(CHILD)], **pipes, start_new_session=True)
             weakref.finalize(self, _end, self._child)

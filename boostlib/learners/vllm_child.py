@@ -1,5 +1,5 @@
-"""vLLM in a process of its own, under whichever interpreter has it: one JSON line in, one out. It imports no boostlib, as
-its environment need not have it, and ends with all that it started when its parent ends. Not covered: what is asked."""
+"""vLLM in a process of its own, under whichever interpreter has it: one JSON line in, one out. It imports no boostlib,
+as its environment need not have it, and ends with all it started when its parent ends. Not covered: what is asked."""
 
 import json
 import os

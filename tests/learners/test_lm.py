@@ -396,3 +396,15 @@ def test_a_damaged_cache_of_a_pretrained_model_is_named(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(ValueError, match=r"model.safetensors is cut short or was edited; delete .*tiny-\w+ and start"):
         load_learner(folder)
+
+
+def test_weights_to_go_back_to_are_not_on_the_device_that_trains(learner, monkeypatch):
+    places, train = [], training.train
+
+    def watched(model, *rest):
+        places.append((model.device.type, learner.model.device.type, learner.model is model))
+        return train(model, *rest)
+
+    monkeypatch.setattr(training, "train", watched)
+    learner.fine_tune(EXAMPLES, **FIT)
+    assert places == [(learner.device.type, "cpu", False)]
