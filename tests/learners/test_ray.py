@@ -204,7 +204,7 @@ def test_ray_options_are_checked():
 def test_where_it_computes_is_no_part_of_a_runs_identity(chains, tabular, tmp_path, monkeypatch):
     from boostlib.boosting import many as fleet
 
-    monkeypatch.setattr(fleet, "ready", lambda learner, options: tabular.load(None) or tabular)
+    monkeypatch.setattr(fleet, "_ready", lambda learner, options: tabular.load(None) or tabular)
     one = bl.boost(*chains, "tiny", folder=tmp_path, learner_options={}, **QUICK)
     many = bl.boost(*chains, "tiny", folder=tmp_path, learner_options={"ray": {"shards": 2}, "threads": 1}, **QUICK)
     assert one.folder.tolist() == many.folder.tolist()
