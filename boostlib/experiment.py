@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 
 from boostlib import runs
-from boostlib.analysis.intervals import paired, paired_prompts
 from boostlib.boosting import many
 from boostlib.boosting.settings import Settings
 from boostlib.tasks import Task
@@ -62,6 +61,8 @@ def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:
     """Each arm's last round against its own round 0 (greedy, test), paired by seed: arm, change, low, high, verdict."""
+    from boostlib.analysis.intervals import paired  # heavy: statsmodels
+
     scores, last, rows = table.set_index(["arm", "seed", "round"])["test_accuracy"], table["round"].max(), {}
     for arm in dict.fromkeys(table["arm"]):
         c = paired(scores[arm, :, last], scores[arm, :, 0])
@@ -73,6 +74,8 @@ def within_seeds(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Arms less the baseline after the last round, seed by seed, with bootstrap intervals over problems, given that one
     training run. measure "test": right greedy answers; "train@k": training prompts that one of k samples answers.
     Columns measure, arm, seed, difference, low, high."""
+    from boostlib.analysis.intervals import paired_prompts
+
     last, rows = table[table["round"] == table["round"].max()], []
     for measure, name in {"test": "test", f"train@{table['k'].max():.0f}": "verdicts"}.items():
         right = answers(last, name).groupby(["seed", "id", "arm"])["right"].any().unstack("arm")

@@ -96,7 +96,7 @@ def connect(address: str | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ValueError("sampling on several machines needs Ray: pip install 'boostlib[ray]'") from error
+        raise ValueError("several machines need Ray, which is not installed: pip install 'boostlib[ray]'") from error
     if not ray.is_initialized():
         try:
             host, _, port = (address or "").removeprefix("ray://").rpartition(":")
