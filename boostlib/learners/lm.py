@@ -42,6 +42,10 @@ class LMLearner:
     ) -> None:  # fmt: skip
         if dtype not in DTYPES:
             raise ValueError(f"unknown dtype {dtype!r}: one of {', '.join(DTYPES)}")
+        if slots < 1 or micro_tokens < 1 or lora_rank < 0:
+            raise ValueError(
+                f"slots ({slots}) and micro_tokens ({micro_tokens}) are at least 1, lora_rank ({lora_rank}) 0"
+            )
         self.name, self.tokenizer, self.dtype = name, tokenizer, DTYPES[dtype]
         self.lora_rank, self.gradient_checkpointing = lora_rank, gradient_checkpointing
         self.slots, self.micro_tokens, self._source, self._revision = slots, micro_tokens, source, revision

@@ -3,6 +3,7 @@
 Not covered: what a learner does (lm, vllm), what a tiny model is (tiny)."""
 
 import importlib.util
+import inspect
 from pathlib import Path
 
 import torch
@@ -29,6 +30,10 @@ def load_learner(
         from boostlib.learners.vllm import VLLMLearner as kind
     elif engine != "transformers":
         raise ValueError(f"unknown engine {engine!r}: one of transformers, vllm")
+    known = [*list(inspect.signature(LMLearner).parameters)[3:], *([*tiny.SHAPE, "alphabet"] if name == "tiny" else [])]
+    known += ["python", "vllm"] if engine == "vllm" else []
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"{name} has no option {unknown[0]!r}: there are {', '.join(known)}")
     if threads is not None:
         torch.set_num_threads(threads)
     if name == "tiny":

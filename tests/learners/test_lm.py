@@ -408,3 +408,16 @@ def test_weights_to_go_back_to_are_not_on_the_device_that_trains(learner, monkey
     monkeypatch.setattr(training, "train", watched)
     learner.fine_tune(EXAMPLES, **FIT)
     assert places == [(learner.device.type, "cpu", False)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slots": 0}, r"slots \(0\) and micro_tokens .* are at least 1"),
+        ({"micro_tokens": 0}, r"micro_tokens \(0\) are at least 1"),
+        ({"slotz": 3}, "tiny has no option 'slotz': there are source, revision, dtype, .*slots"),
+    ],
+)
+def test_an_option_that_cannot_be_is_one_sentence(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_learner("tiny", **options)
