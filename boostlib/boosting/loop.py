@@ -28,7 +28,6 @@ from boostlib.tasks import Problem, Task
 
 SAMPLES, LABELS, FILTER, LABEL_FILTER, ALLOCATION, TRAINING = range(6)  # streams of randomness within (seed, round)
 
-
 TABLES = {  # <name>.jsonl of a round: its columns; ids: the tokens as sampled, null where there are none
     "test": ["id", "response", "tokens", "finished", "status"],
     "samples": ["id", "sample", "response", "tokens", "finished", "ids"],  # k rows a prompt
@@ -192,10 +191,8 @@ class Loop:
         return self.learner
 
     def draw(self, t: int, what: str, task: Task, k: int, temperature: float) -> pd.DataFrame:
-        prompts, keys = (
-            [p.prompt for p in task.problems],
-            [(self.seed, t, SAMPLES, i) for i in range(len(task.problems))],
-        )
+        prompts = [p.prompt for p in task.problems]
+        keys = [(self.seed, t, SAMPLES, i) for i in range(len(prompts))]
         with self.bar(f"round {t} {what}", len(prompts) * k, "response") as progress:
             how = dict(sampling=self.sampling(temperature), progress=lambda samples, tokens: progress.update(samples))
             return tabled(task.problems, self.place(t).sample(prompts, k, keys=keys, **how))

@@ -59,7 +59,7 @@ def boost(
         raise ValueError('labeler: the model that is trained is asked by "base" (as it began) or "self" (as it is)')
     root = Path(folder) if folder is not None else runs.project_root() / "runs"
     options = {"cache": root / "models"} | dict(learner_options or {})
-    place = {name: value for name, value in options.items() if name in (*PLACE, "ray")}  # no part of a run's identity
+    place = {name: value for name, value in options.items() if name in PLACE}
     here = _ready(learner, options)
     for arm, s in chosen.items():
         if s.labeler_is_model:
@@ -74,12 +74,14 @@ def boost(
     common |= {"weights": here.fingerprint(), "options": told}
     home = root / f"{task.name}-{common['learner']}"
     parts = {"task": task, "test": test, "learner": here, "keep_models": keep_models, "show": show and workers == 1}
-    loops = []
-    for seed in seeds:
-        for arm, s in chosen.items():
-            base = runs.open_run(home, "base", common | {"sampling": {name: getattr(s, name) for name in SAMPLING}})
-            own = runs.open_run(home, arm.replace(" ", "_"), common | {"arm": arm, "settings": s.identity()})
-            loops.append(Loop(own / f"seed-{seed}", base, int(seed), rounds, arm=arm, settings=s, **parts))
+    folders = {}
+    for arm, s in chosen.items():
+        base = runs.open_run(home, "base", common | {"sampling": {name: getattr(s, name) for name in SAMPLING}})
+        folders[arm] = runs.open_run(home, arm.replace(" ", "_"), common | {"arm": arm, "settings": s.identity()}), base
+    loops = [
+        Loop(own / f"seed-{seed}", base, int(seed), rounds, arm=arm, settings=chosen[arm], **parts)
+        for seed in seeds for arm, (own, base) in folders.items()
+    ]  # fmt: skip
     rows = [row for found in _execute(loops, workers, learner, options, show) for row in found]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 

@@ -30,8 +30,8 @@ def load_learner(
         from boostlib.learners.vllm import VLLMLearner as kind
     elif engine != "transformers":
         raise ValueError(f"unknown engine {engine!r}: one of transformers, vllm")
-    known = [*list(inspect.signature(LMLearner).parameters)[3:], *([*tiny.SHAPE, "alphabet"] if name == "tiny" else [])]
-    known += ["python", "vllm"] if engine == "vllm" else []
+    known = list(inspect.signature(LMLearner).parameters)[4:]  # after name, model, tokenizer and source, which are ours
+    known += [*tiny.SHAPE, "alphabet"] * (name == "tiny") + ["python", "vllm"] * (engine == "vllm")
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{name} has no option {unknown[0]!r}: there are {', '.join(known)}")
     if threads is not None:

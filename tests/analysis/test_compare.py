@@ -1,12 +1,12 @@
 """Differences between arms, the labels they took, the ranks left open: paired by seed, over problems where there is one."""
 
-import itertools
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
+from small_tables import rounds
 
 import boostlib as bl
 from boostlib.analysis import compare
@@ -140,15 +140,6 @@ def test_holm_is_applied_within_each_group_and_the_verdicts_follow():
     assert lost.verdict.tolist() == [UNRESOLVED] * 3, "resolved alone, not together"
     scores = pd.DataFrame({"hard": [0.5, 0.6], "uniform": [0.4, 0.45]})
     assert compare.to_reference(scores, "hard").difference.tolist() == pytest.approx([-0.125])
-
-
-def rounds(arms, seeds=2, asked=100.0):
-    """Accuracy by round for each arm (seed s adds s / 100)."""
-    rows = [
-        {"arm": arm, "seed": s, "round": t, "labels": asked if t < len(line) - 1 else np.nan, "test_accuracy": a + s / 100}
-        for arm, line in arms.items() for s, (t, a) in itertools.product(range(seeds), enumerate(line))
-    ]  # fmt: skip
-    return pd.DataFrame(rows).assign(n_test=100, n_train=100, train_accuracy=lambda t: t.test_accuracy)
 
 
 def test_labels_are_counted_before_the_round_that_shows_their_effect():

@@ -1,23 +1,12 @@
 """Figures of the labeling budget are drawn from what the tables hold."""
 
-import itertools
-
-import numpy as np
 import pandas as pd
 from matplotlib.collections import PathCollection
+from small_tables import rounds
 
 from boostlib.analysis import compare
 from boostlib.analysis.intervals import UNRESOLVED
 from boostlib.figures import allocation as drawn
-
-
-def rounds(arms, seeds=2, asked=100.0):
-    """Accuracy by round for each arm (seed s adds s / 100)."""
-    rows = [
-        {"arm": arm, "seed": s, "round": t, "labels": asked if t < len(line) - 1 else np.nan, "test_accuracy": a + s / 100}
-        for arm, line in arms.items() for s, (t, a) in itertools.product(range(seeds), enumerate(line))
-    ]  # fmt: skip
-    return pd.DataFrame(rows).assign(n_test=100, n_train=100, train_accuracy=lambda t: t.test_accuracy)
 
 
 def test_figures_are_drawn_from_what_the_tables_hold():

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from family_tokenizers import TEXTS, tokenizer
+from plain_step import plain_loss
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from boostlib.learners import Example, Sampling, training
@@ -91,15 +91,8 @@ def test_tokens_equal_those_of_generate_greedy_and_drawn(one):
 
 def test_loss_equals_a_plain_padded_step(one):
     rows = one.tokens.rows(EXAMPLES)
-    L = max(len(p) + len(r) for p, r in rows)
-    ids, labels = torch.zeros(len(rows), L, dtype=torch.long), torch.full((len(rows), L), -100)
-    for b, (p, r) in enumerate(rows):
-        ids[b, : len(p + r)] = torch.tensor(p + r)
-        labels[b, len(p) : len(p + r)] = torch.tensor(r)
-    mask = torch.tensor([[1] * len(p + r) + [0] * (L - len(p + r)) for p, r in rows])
     with torch.no_grad():
-        logits = one.model(input_ids=ids, attention_mask=mask).logits
-        plain = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100).item()
+        plain = plain_loss(one.model, rows).item()
         assert training.knows_head(one.model)
         ours = training.response_loss(one.model, rows, "cpu").item() / sum(len(r) for _, r in rows)
         own = training.response_loss(one.model, rows, "cpu", known=False).item() / sum(len(r) for _, r in rows)
