@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -29,7 +30,8 @@ def cannot_write(path: str | Path, error: OSError) -> OSError:
 @contextlib.contextmanager
 def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
     """One process a run folder. Raises RuntimeError where another holds it; ``what`` names it for the reader. It waits for
-    three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then."""
+    three seconds: the kernel of a runner that was killed notices within one, and may hold the folder until then. What a
+    killed holder left half-written goes."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         lock = FileLock(Path(folder) / ".lock").acquire(timeout=3)
@@ -38,6 +40,8 @@ def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(folder, error) from error
     with lock:
+        for left in list(Path(folder).rglob(".*." + 8 * "[0-9a-f]" + "*")):  # as `files` calls what is not whole yet
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         yield
 
 

@@ -130,3 +130,13 @@ def test_rounds_are_read_in_order_and_stray_folders_are_none(tmp_path):
     for stray in ("round-1.old", "round-2 (copy)", "round-"):
         runs.write_json(tmp_path / stray / "round.json", {"round": 7})
     assert [row["round"] for row in runs.rounds(tmp_path)] == [0, 2, 10]
+
+
+def test_what_a_killed_writer_left_half_written_goes_with_the_next_lock(tmp_path):
+    (tmp_path / "round-1").mkdir()
+    left, kept = tmp_path / "round-1" / ".test.jsonl.15a27fb3", tmp_path / "round-1" / ".DS_Store"
+    for path in (left, kept):
+        path.write_text("{")
+    (tmp_path / ".model.0123abcd-old").mkdir()
+    with runs.locked(tmp_path):
+        assert not left.exists() and kept.exists() and not (tmp_path / ".model.0123abcd-old").exists()
