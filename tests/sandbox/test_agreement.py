@@ -16,7 +16,7 @@ import pytest
 from cases import ATTACKS, ERRORS, HONEST
 
 from boostlib import sandbox
-from boostlib.sandbox.pool import POOL
+from boostlib.sandbox import POOL
 
 pytestmark = pytest.mark.skipif(sandbox.level() != "kernel", reason="this machine grants no namespaces")
 PACKAGE = Path(sandbox.__file__).parents[1]
@@ -152,7 +152,7 @@ def _status(program):
 
 
 def test_kill_9_of_the_user_leaves_no_process_and_no_file():
-    code = "from boostlib import sandbox\nfrom boostlib.sandbox.pool import POOL\nsandbox.check('x = 1', [])\nprint(POOL.idle[0].process.pid, flush=True)\nsandbox.check('while True: pass', [], timeout=60.0, allow='ALLOW')"
+    code = "from boostlib import sandbox\nfrom boostlib.sandbox import POOL\nsandbox.check('x = 1', [])\nprint(POOL.idle[0].process.pid, flush=True)\nsandbox.check('while True: pass', [], timeout=60.0, allow='ALLOW')"
     for allow in ("kernel", "process"):
         before = set(os.listdir("/tmp"))
         user = subprocess.Popen([sys.executable, "-c", code.replace("ALLOW", allow)], stdout=subprocess.PIPE, text=True)
@@ -262,7 +262,7 @@ def test_a_python_below_tmp_or_a_closed_home_keeps_its_library(copy, place):
         for path in shared:
             shutil.copy2(path, home / "lib" / path.name, follow_symlinks=False)
         program = "import colorsys, wave, sndhdr\ndef f(): return [colorsys.rgb_to_hsv(0, 0, 0)[0], wave.__name__]"
-        code = f"import os, sys; assert os.__file__.startswith({str(home)!r})\nfrom boostlib import sandbox as s\nfrom boostlib.sandbox.pool import Helper\nfrom boostlib.sandbox.reading import read\ntests = ['assert f() == [0.0, \"wave\"]']\nprint([Helper(l).check({program!r}, '', tests, read('', tuple(tests)), 20.0)[:3] for l in ('kernel', 'process')])"
+        code = f"import os, sys; assert os.__file__.startswith({str(home)!r})\nfrom boostlib import sandbox as s\nfrom boostlib.sandbox import Helper\nfrom boostlib.sandbox.reading import read\ntests = ['assert f() == [0.0, \"wave\"]']\nprint([Helper(l).check({program!r}, '', tests, read('', tuple(tests)), 20.0)[:3] for l in ('kernel', 'process')])"
         environment = {"PYTHONPATH": str(copy), "LD_LIBRARY_PATH": str(home / "lib")}
         out = subprocess.run(
             [home / "bin" / "python3", "-B", "-c", code], capture_output=True, text=True, env=environment
