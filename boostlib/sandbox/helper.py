@@ -39,7 +39,7 @@ class Helper:
 
     def __init__(self, control: socket.socket, level: str):
         self.control, self.alone = control, level == "kernel"
-        self.pid, self.held = 0, None  # the candidate, if there is one, and our end of its channel
+        self.children: dict[int, socket.socket] = {}  # the candidates of this check, and our ends of their channels
         library = sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
         self.readable = [os.open(path, os.O_PATH) for path in library]  # the descriptors from 4 on
         self.null, self.proc = os.open("/dev/null", os.O_RDWR), os.open("/proc", os.O_RDONLY)
@@ -90,7 +90,7 @@ class Helper:
                 raise EOFError  # the user's process has gone
             asked = judge.recv(1)
             if asked == b"n":
-                self.end()
+                self.kill()  # reaped at the end: to wait for it now takes longer
                 socket.send_fds(judge, [b"n"], [self.candidate().fileno()])
             elif asked == b"e":
                 judge.send(b"%d" % self.end())
@@ -115,17 +115,19 @@ class Helper:
             finally:
                 os._exit(1)
         theirs.close()
-        self.pid, self.held = pid, ours  # held, as how a program ends must be its own doing
+        self.children[pid] = ours  # held, as how a program ends must be its own doing
         return ours
 
+    def kill(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
+
     def end(self) -> int:
-        """Kill the candidate, if there is one; says how it ended, as `os.waitstatus_to_exitcode` has it."""
-        if not self.pid:
-            return 0
-        os.kill(self.pid, signal.SIGKILL)  # at level kernel all of its PID namespace dies with it
-        _, status = os.waitpid(self.pid, 0)
-        self.pid, self.held = 0, None  # which closes the channel
-        return os.waitstatus_to_exitcode(status)
+        """Kill every candidate; says how the last one ended, as `os.waitstatus_to_exitcode` has it."""
+        self.kill()
+        code = [0, *(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.children)][-1]
+        self.children.clear()  # which closes their channels
+        return code
 
     def confine(self, channel: int) -> None:
         """Everything a candidate may not do, given up here, before its program is even known."""
