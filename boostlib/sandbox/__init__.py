@@ -8,8 +8,8 @@ it; but there the program could say anything. *Apart*: a judge runs setup and te
 called in another process, with plain data. Where the tests' text asks for more than that, `verified` is False.
 
 Who may touch what:
+  this file  keeps helpers, and asks one for a check; in the user's process
   reading    the tests' text; in the user's process
-  pool       keeps helpers, and asks one for a check
   helper     starts and ends processes; sees no text and no value
   candidate  together: program, setup and tests. Apart: the program, arguments of its calls; no test, no expected value
   judge      all texts, and plain data that came back (codec); runs no statement of the program. New for each check
@@ -22,19 +22,27 @@ copy); side channels (time, load), holes in the kernel.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import functools
 import logging
+import os
 import resource
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from boostlib.sandbox import reading
-from boostlib.sandbox.pool import POOL, Helper, Lost
+from boostlib.sandbox import codec, reading
 
 LEVELS = ("kernel", "process")
 LONGEST = 86_400.0  # seconds
+SPARE = 90.0  # seconds beyond its time after which a silent helper counts as lost
 _log = logging.getLogger("boostlib.sandbox")
 
 
@@ -64,6 +72,81 @@ class Verdict:
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict is not a truth value; compare its status with 'pass'.")
+
+
+class Lost(Exception):
+    """A helper could not be started, died or fell silent, or could not start a process: why, and errno if known."""
+
+
+class Helper:
+    """One helper process; one check at a time. ``memory``: what bounds it at its level, in words."""
+
+    def __init__(self, level: str):
+        self.control, theirs = socket.socketpair()
+        path = Path(__file__).with_name("helper.py")
+        # As -I, but for the hash seed (the order of a set must be the same in every run), and one arena (else the
+        # stacks of 7 threads use up the address space).
+        command = [sys.executable, "-S", "-s", "-B", "-X", "utf8", str(path), str(theirs.fileno()), level]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        own = {"env": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}, "cwd": "/", "start_new_session": True}
+        with theirs:
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], **pipes, **own)
+        with self.process.stderr as errors:
+            try:
+                state, self.memory, *code = codec.receive(self.control, deadline=time.monotonic() + SPARE)
+            except TimeoutError:
+                state, self.memory, *code = "refused", f"start Python: no answer in {SPARE:.0f} seconds"
+            except (EOFError, OSError):
+                last = errors.read().decode(errors="replace").strip().split("\n")[-1]
+                state, self.memory, *code = "refused", f"start Python: {last or 'it ended at once'}"
+        if state != "ready":
+            self.close()
+            raise Lost(self.memory, *code)
+
+    def check(self, program: str, setup: str, tests: list[str], asked: dict, seconds: float) -> tuple:
+        """(status, reason, detail, tests passed, seconds, verified) of one check. Raises Lost."""
+        try:
+            codec.send(self.control, [program, setup, tests, asked, seconds], time.monotonic() + SPARE)
+            verdict = codec.receive(self.control, deadline=time.monotonic() + 4 * seconds + SPARE)
+            if verdict[0] != "error":
+                codec.receive(self.control, deadline=time.monotonic() + SPARE)  # no process of the check is left
+        except (OSError, EOFError, codec.NotData) as e:
+            raise Lost(f"the helper is gone ({type(e).__name__})") from e
+        if verdict[0] == "error":
+            raise Lost(verdict[2])
+        return tuple(verdict)
+
+    def close(self) -> None:
+        self.control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self.process.kill()
+        self.process.wait()
+
+
+class Pool:
+    """Idle helpers, of the one level a process has. A forked copy of the user's process starts its own."""
+
+    def __init__(self) -> None:
+        self.idle: list[Helper] = []
+        os.register_at_fork(after_in_child=self.idle.clear)
+
+    def borrow(self, level: str) -> Helper:
+        with contextlib.suppress(IndexError):  # none is left, as another thread may know first
+            while (helper := self.idle.pop()).process.poll() is not None:
+                helper.close()
+            return helper
+        return Helper(level)
+
+    def close(self) -> None:
+        """End the idle helpers. They also end by themselves when the user's process does."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self.idle.pop().close()
+
+
+POOL = Pool()
+atexit.register(POOL.close)
 
 
 def check(program: str, tests: Iterable[str], setup: str = "", timeout: float = 5.0, **options: str) -> Verdict:
@@ -115,7 +198,7 @@ def _run(granted: str, request: tuple) -> Verdict:
         if not isinstance(e, Lost):
             raise
         return Verdict("error", "sandbox", e.args[0])
-    POOL.give_back(helper)
+    POOL.idle.append(helper)
     return Verdict(status, reason, "".join(c if c.isprintable() else " " for c in detail[:300]), *rest)
 
 
@@ -152,7 +235,7 @@ def _probe() -> tuple[Level, str]:
         except Lost as e:
             why = why or _missing(*e.args)
             continue
-        POOL.give_back(helper)
+        POOL.idle.append(helper)
         found.memory = helper.memory
         _log.info("sandbox level: %s (%s) %s", found, found.memory, why)
         return found, why

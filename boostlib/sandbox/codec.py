@@ -50,12 +50,6 @@ def _dict(parts: Sequence) -> dict:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _fill_dict(value: dict, parts: list) -> None:
-    value.clear()
-    for key, item in _dict(parts).items():  # a Counter's update counts
-        value[key] = item
-
-
 def _pairs(value: dict) -> Iterable:
     return chain.from_iterable((OrderedDict if isinstance(value, OrderedDict) else dict).items(value))
 
@@ -70,15 +64,13 @@ def _whole(of: type) -> Callable:
     return lambda *parts: of(*map(operator.index, parts))  # a Fraction("1e999999999") would keep the judge busy
 
 
-def _userdict(data: dict) -> UserDict:
-    value = UserDict()
-    value.data = data  # filled later
-    return value
-
-
 def _refill(value: object, parts: list) -> None:
     value.clear()
-    (getattr(value, "extend", None) or value.update)(parts)
+    if isinstance(value, dict):  # item by item: a Counter's update counts
+        for key, item in _dict(parts).items():
+            value[key] = item
+    else:
+        (getattr(value, "extend", None) or value.update)(parts)
 
 
 _DATE, _TIME = "year month day", "hour minute second microsecond tzinfo"
@@ -95,10 +87,10 @@ KINDS: dict[type, Kind] = {
     list: Kind("list", list.__iter__, list, _refill),
     set: Kind("set", set.__iter__, set, _refill),
     deque: Kind("deque", lambda v: [v.maxlen, *deque.__iter__(v)], lambda n: deque((), n), _refill, 1),
-    Counter: Kind("Counter", _pairs, Counter, _fill_dict),
-    OrderedDict: Kind("OrderedDict", _pairs, OrderedDict, _fill_dict),
-    defaultdict: Kind("defaultdict", lambda v: [v.default_factory, *_pairs(v)], defaultdict, _fill_dict, 1),
-    dict: Kind("dict", _pairs, dict, _fill_dict),
+    Counter: Kind("Counter", _pairs, Counter, _refill),
+    OrderedDict: Kind("OrderedDict", _pairs, OrderedDict, _refill),
+    defaultdict: Kind("defaultdict", lambda v: [v.default_factory, *_pairs(v)], defaultdict, _refill, 1),
+    dict: Kind("dict", _pairs, dict, _refill),
     bytearray: Kind("bytearray", lambda v: [bytearray.hex(v)], bytearray, lambda v, p: v.__setitem__(slice(None), bytes.fromhex(*p))),
     array: Kind("array", lambda v: [v.typecode, *array.tolist(v)], array, lambda v, p: v.__setitem__(slice(None), array(v.typecode, p)), 1),
     range: _fields(range, "start stop step", _whole(range)),
@@ -112,7 +104,7 @@ KINDS: dict[type, Kind] = {
     datetime.timezone: Kind("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
     memoryview: Kind("memoryview", lambda v: [v.tobytes()], memoryview),
     ChainMap: Kind("ChainMap", lambda v: v.maps, ChainMap),
-    UserDict: Kind("UserDict", lambda v: [v.data], _userdict),
+    UserDict: Kind("UserDict", lambda v: [v.data], UserDict, lambda v, p: setattr(v, "data", *p)),
     type(_views[0]): Kind("keys", iter, lambda *parts: dict.fromkeys(parts).keys()),
     type(_views[1]): Kind("values", iter, lambda *parts: dict(enumerate(parts)).values()),
     type(_views[2]): Kind("items", chain.from_iterable, lambda *parts: _dict(parts).items()),
@@ -121,11 +113,6 @@ _BY_NAME = {kind.name: kind for kind in KINDS.values()} | {"type": Kind("type", 
 _BY_TEXT = ("pathlib.PurePosixPath", "ipaddress.IPv4Address", "ipaddress.IPv6Address", "uuid.UUID")
 _NAMED = {k: v for k, v in vars(builtins).items() if isinstance(v, type) or k in ("Ellipsis", "NotImplemented")}
 _NAMES = {value: name for name, value in _NAMED.items()}
-
-
-def _by_text(name: str, text: str) -> object:
-    module, of = name.split(".")
-    return getattr(importlib.import_module(module), of)(text)
 
 
 class Writer:
@@ -180,8 +167,11 @@ def read(rows: list, refs: list, opaque: Callable[[str, list], object], own: Seq
                 unmade.discard(number)
                 name, *parts = rows[number]
                 kind = _BY_NAME.get(name)
-                if kind is None:
-                    values[number] = _by_text(name, *parts) if name in _BY_TEXT else opaque(name, parts)
+                if name in _BY_TEXT:
+                    module, of = name.split(".")
+                    (values[number],) = map(getattr(importlib.import_module(module), of), parts)
+                elif kind is None:
+                    values[number] = opaque(name, parts)
                 elif kind.fill:
                     values[number] = kind.make(*map(get, parts[: kind.head]))
                     late.append((kind, values[number], rows[number]))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import builtins
 import importlib
-import json
 import os
 import signal
 import socket
@@ -208,7 +207,7 @@ def check(helper: socket.socket, program: str, setup: str, tests: list[str], ask
     except Over as e:
         return [*e.args, 0, 0.0, False]
     helper.send(b"e")
-    code = json.loads(helper.recv(4096))[-1]
+    code = int(helper.recv(16))
     if status == "refused":
         status, passed = "pass", len(tests)
     elif reason == "exit" and not detail:

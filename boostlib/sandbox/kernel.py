@@ -57,13 +57,17 @@ ONLY = (  # calls whose argument, by its place, is one of these
     (72, 1, (0, 1, 2, 3, 4, 1030, 1032)),  # fcntl: copies, flags, size of a pipe
     (16, 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),  # ioctl: is it a terminal, bytes to read, flags
 )
-_CLONE, _CLONE3, _THREAD = 56, 435, 0x10000
+_CLONE, _THREAD = 56, 0x10000
 _LOAD, _EQUAL, _FROM, _ANY, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
 
 
 def _numbers(words: str) -> list[int]:
     return [int(word.split(":")[1]) for word in words.split()]
+
+
+def _each(calls: list[int], answer: int) -> list:
+    return [line for call in calls for line in ((_EQUAL, 0, 1, call), (_ANSWER, 0, 0, answer))]
 
 
 def _program(lines: list) -> bytes:
@@ -74,24 +78,21 @@ def _program(lines: list) -> bytes:
 
 
 def _allowing() -> bytes:
-    numbers = {*_numbers(ALLOWED + ALONE + " " + SETUP), _CLONE}
-    answers = [_ALLOW if n in numbers else _EPERM if n < 424 else _ENOSYS for n in range(512)]
-    steps = [(n, answer) for n, answer in enumerate(answers) if n == 0 or answer != answers[n - 1]]
-    lines = [(_EQUAL, 0, 1, _CLONE3), (_ANSWER, 0, 0, _ENOSYS)]  # libc then uses clone, whose flags can be seen
+    lines = []
     for call, argument, values in ONLY:
         tests = [(_EQUAL, len(values) - n, 0, value) for n, value in enumerate(values)]
         rest = [(_LOAD, 0, 0, 16 + 8 * argument), *tests, (_ANSWER, 0, 0, _EPERM), (_ANSWER, 0, 0, _ALLOW)]
         lines += [(_EQUAL, 0, len(rest), call), *rest]
-    lines += [line for n, answer in steps[:0:-1] for line in ((_FROM, 0, 1, n), (_ANSWER, 0, 0, answer))]
-    return _program([*lines, (_ANSWER, 0, 0, answers[0])])
+    lines += _each([*_numbers(f"{ALLOWED} {ALONE} {SETUP}"), _CLONE], _ALLOW)  # one by one: Linux keeps the answers
+    # clone3 is among what is not there: libc then uses clone, whose flags can be seen
+    return _program([*lines, (_FROM, 0, 1, 424), (_ANSWER, 0, 0, _ENOSYS), (_ANSWER, 0, 0, _EPERM)])
 
 
 def _refusing(calls: str, least: int = 0) -> bytes:
     """None of ``calls``, no more namespaces, and no clone without one of the flags ``least``."""
-    lines = [line for call in _numbers(calls) for line in ((_EQUAL, 0, 1, call), (_ANSWER, 0, 0, _EPERM))]
     flags = [(_LOAD, 0, 0, 16), (_ANY, 0, 1, 0x7E020000), (_ANSWER, 0, 0, _EPERM)]
     flags += [(_ANY, 1, 0, least), (_ANSWER, 0, 0, _EPERM)] if least else []
-    return _program([*lines, (_EQUAL, 0, len(flags), _CLONE), *flags, (_ANSWER, 0, 0, _ALLOW)])
+    return _program([*_each(_numbers(calls), _EPERM), (_EQUAL, 0, len(flags), _CLONE), *flags, (_ANSWER, 0, 0, _ALLOW)])
 
 
 # Two for a check, because one that tells many calls apart takes long to set: the helper's, which its children inherit,

@@ -76,6 +76,7 @@ class _Piece:
         self.calls = [n for n in self.nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
         self.called = {call.func.id for call in self.calls}
         attributes = [n for n in self.nodes if isinstance(n, ast.Attribute)]
+        self.owners = {n.value for n in attributes}
         self.dotted = {(n.value.id, n.attr) for n in attributes if isinstance(n.value, ast.Name)}
         stored = Counter(n.id for n in self.nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
         changed = {n.target.id for n in self.nodes if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
@@ -134,12 +135,8 @@ class _Piece:
 
     def reach(self, node: ast.AST | None) -> frozenset[str]:
         """Functions of the program whose results may be in a value."""
-        match node:
-            case ast.Name(id=name):
-                return self.carries.get(name, frozenset()) | ({name} & self.program)
-            case None | ast.Compare() | ast.UnaryOp(op=ast.Not()):
-                return frozenset()  # True or False
-        return frozenset().union(*map(self.reach, ast.iter_child_nodes(node)))
+        names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)] if node else []
+        return frozenset(self.program.intersection(names)).union(*(self.carries.get(name, ()) for name in names))
 
     def asks(self, node: ast.AST) -> str:
         """What one node asks for beyond calls with plain data."""
@@ -156,9 +153,7 @@ class _Piece:
                 return f"a test uses {name}"
             case ast.Name(id=name) if name in self.program and node not in self.places:
                 return f"{name} of the program is not called"
-            case ast.Name(id=name) if name in self.modules and all(
-                getattr(n, "value", 0) is not node for n in self.nodes
-            ):
+            case ast.Name(id=name) if name in self.modules and node not in self.owners:
                 return f"{name} is used as a value"
             case ast.FunctionDef(name=name, decorator_list=decorators) if any(map(self.reach, decorators)):
                 return f"{name} is decorated by the program"
@@ -178,10 +173,8 @@ class _Piece:
             case ast.Call(func=ast.Name(id=name)) if name in self.program:
                 others = self.reach(node) - {name} - self.classes
                 return f"{name} is applied to what {min(others)} gave" if others else ""
-            case ast.Call(func=ast.Name(id=name)):
-                return "a result is called" if self.carries.get(name) and name not in self.own else ""
             case ast.Call(func=function) if not isinstance(function, ast.Attribute):
-                return "a result is called" if self.reach(function) else ""
+                return "a result is called" if self.reach(function) and ast.unparse(function) not in self.own else ""
             case ast.Compare(left=left, ops=ops, comparators=right):
                 return self.asks_compare([left, *right], ops)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))) if name in _LIBRARY:

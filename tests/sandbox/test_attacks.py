@@ -11,7 +11,7 @@ from forgeries import FORGERIES, RIGHT, SQUARE
 from harms import HARMS
 
 from boostlib import sandbox
-from boostlib.sandbox.pool import POOL
+from boostlib.sandbox import POOL
 
 pytestmark = pytest.mark.skipif(sandbox.level() != "kernel", reason="this machine grants no namespaces")
 

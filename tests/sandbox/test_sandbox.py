@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from boostlib import sandbox
-from boostlib.sandbox.pool import POOL, Helper
+from boostlib.sandbox import POOL, Helper
 
 kernel = pytest.mark.skipif(sandbox.level() != "kernel", reason="this machine grants no namespaces")
 pytestmark = kernel
@@ -202,7 +202,7 @@ def test_kill_9_of_a_helper_reports_error_and_loses_nothing():
 
 
 def test_helpers_end_with_the_users_process():
-    code = "from boostlib import sandbox; sandbox.check('x = 1', []); from boostlib.sandbox.pool import POOL; print(POOL.idle[0].process.pid, flush=True); import time; time.sleep(60)"
+    code = "from boostlib import sandbox; sandbox.check('x = 1', []); from boostlib.sandbox import POOL; print(POOL.idle[0].process.pid, flush=True); import time; time.sleep(60)"
     user = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT.parents[1])
     pid = int(user.stdout.readline())
     assert Path(f"/proc/{pid}").exists()
