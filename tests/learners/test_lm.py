@@ -415,15 +415,15 @@ def test_a_damaged_cache_of_a_pretrained_model_is_named(tmp_path):
 
 
 def test_weights_to_go_back_to_are_not_on_the_device_that_trains(learner, monkeypatch):
-    places, train = [], training.train
+    places, loss = set(), training.response_loss
 
     def watched(model, *rest):
-        places.append((model.device.type, learner.model.device.type, learner.model is model))
-        return train(model, *rest)
+        places.add((model.device.type, learner.model.device.type, learner.model is model))
+        return loss(model, *rest)
 
-    monkeypatch.setattr(training, "train", watched)
+    monkeypatch.setattr(training, "response_loss", watched)
     learner.fine_tune(EXAMPLES, **FIT)
-    assert places == [(learner.device.type, "cpu", False)]
+    assert places == {(learner.device.type, "cpu", False)}
 
 
 @pytest.mark.parametrize(
