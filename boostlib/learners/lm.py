@@ -61,7 +61,8 @@ class LMLearner:
         self._first = None if source else {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def _set(self, model: nn.Module) -> None:
-        self.model = model.to(self.device).eval()
+        # Several processes train it in shards: it may be too large for one card.
+        self.model = (model if training.processes(self.device)[1] > 1 else model.to(self.device)).eval()
         self._sampler: Callable[..., list[list]] | None = None
         self._fingerprint: str | None = None
 
@@ -117,7 +118,7 @@ class LMLearner:
         rows = self.tokens.rows(examples)
         self._fits("example", [len(p) + len(r) for p, r in rows])
         self._sampler = None  # its memory is needed
-        model = copy.deepcopy(self.model.to("cpu")).to(self.device)  # what to go back to takes no room on a card
+        model = copy.deepcopy(self.model.to("cpu"))  # what to go back to takes no room on a card
         if self.lora_rank:
             import peft
 
@@ -126,7 +127,7 @@ class LMLearner:
             model = peft.get_peft_model(model, peft.LoraConfig(r=r, lora_alpha=2 * r, **which))
         if self.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        weights, place = [e.weight for e in examples], (self.micro_tokens, self.dtype != torch.float32)
+        weights, place = [e.weight for e in examples], (self.device, self.micro_tokens, self.dtype != torch.float32)
         result = training.train(model, rows, weights, steps, batch_size, lr, seed, schedule, *place, progress)
         if self.gradient_checkpointing:
             model.activation_checkpointing_disable()
