@@ -29,19 +29,22 @@ COMPARED = "mean low high difference difference_low difference_high p_holm verdi
 
 
 def model_of(model: str, tiny: Mapping[str, Any], task: str, task_options: Mapping[str, Any]) -> str:
-    """``model`` as it is, or for "tiny" the folder of a model pretrained, once, on problems of the task's training side.
-    ``tiny``: its size and training (hidden, layers; steps, batch_size, lr; weights: level -> share of the problems).
+    """``model`` as it is (a folder may be given from the project's root), or for "tiny" the folder of a model pretrained,
+    once, on problems of the task's training side. ``tiny``: its size and training (hidden, layers; steps, batch_size, lr;
+    weights: level -> share of the problems; seed: of the first weights and of the problems).
     Raises ValueError for "tiny" and a task that it can't be pretrained for."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns whenever the sandbox starts a process
     if model != "tiny":
-        return model
+        here = runs.project_root() / model
+        return str(here) if "/" in model and here.is_dir() else model
     if task not in TINY:
         raise ValueError(f"no tiny model can be pretrained for {task}: name a model, or one of {', '.join(TINY)}")
     from boostlib.learners.load import pretrained
 
     size, terms = TINY[task] | dict(tiny), {x: task_options[x] for x in ("largest",) if x in task_options}
+    drawn = {"seed": size.get("seed", 0), "weights": size.pop("weights", None)}
     pairs_of = importlib.import_module(f"boostlib.tasks.{task}").pretraining_pairs
-    pairs = pairs_of(size["steps"] * size["batch_size"], seed=0, weights=size.pop("weights", None), **terms)
+    pairs = pairs_of(size["steps"] * size["batch_size"], **drawn, **terms)
     return pretrained(pairs, cache=runs.project_root() / "runs" / "models", threads=1, **size)  # small: one is best
 
 
