@@ -31,8 +31,8 @@ def test_compare_arms_ranks_arms_against_the_baseline_in_the_last_shared_round()
     expected = scipy_stats.ttest_rel(now["boosting"], now["filter_only"])
     assert out.loc["boosting", "p"] == pytest.approx(expected.pvalue)
     assert out.loc["boosting", "p_holm"] == pytest.approx(2 * expected.pvalue)
-    assert out.loc["boosting", "verdict"] == "higher" and out.loc["boosting", "improvement"] == 1
-    assert out.loc["uniform", "verdict"] == UNRESOLVED and out.loc["uniform", "seeds_to_resolve"] > 5
+    assert out.loc["boosting", "verdict"] == "higher"
+    assert out.loc["uniform", "verdict"] == UNRESOLVED and 0 < out.loc["uniform", "within"] < 0.05
     assert out.loc["filter_only", "verdict"] == "baseline"
 
 
@@ -45,7 +45,7 @@ def test_compare_arms_drops_what_many_comparisons_make_cheap():
     alone = paired(0.23 + spread, np.full(4, 0.2))
     assert out.loc["b", "p"] == pytest.approx(alone.p) and alone.p > 0.05 / 6
     assert out.loc["b", "verdict"] == UNRESOLVED
-    assert ("not after Holm" in out.loc["b", "note"]) == (alone.verdict == "higher")
+    assert ("after Holm's correction: open" in out.loc["b", "note"]) == (alone.verdict == "higher")
 
 
 def test_compare_arms_pairs_by_seed_whatever_the_order_of_rows():
@@ -94,15 +94,22 @@ def test_answers_by_problem_average_to_the_accuracy_of_the_table(run):
     for measure, (column, _) in compare.MEASURES.items():
         mean = compare.outcomes(one, measure).mean()
         for row in one.itertuples():
-            assert mean[row.arm, row.round] == pytest.approx(getattr(row, column))
+            assert mean[row.arm, row.seed, row.round] == pytest.approx(getattr(row, column))
     with pytest.raises(ValueError, match="2 seeds"):
-        compare.outcomes(run, "greedy, test")
+        compare.within_seed(run, "filter_only")
 
 
 def test_two_seeds_are_paired_and_one_is_bootstrapped_over_problems(run):
     last = run[run["round"] == 2].pivot(index="seed", columns="arm", values="test_accuracy")
-    both = compare.difference(run, "boosting", "filter_only", "greedy, test")
-    assert both["n"] == 2 and both["low"] == paired(last.boosting, last.filter_only).low
+    both, t = (
+        compare.difference(run, "boosting", "filter_only", "greedy, test"),
+        paired(last.boosting, last.filter_only),
+    )
+    assert (
+        both["n"] == 2 and both["difference"] == pytest.approx(t.difference) and both["covers"] == "seeds and problems"
+    )
+    row = compare.compare_arms(run, "filter_only").set_index("arm").loc["boosting"]
+    assert (row.difference, row.difference_low, row.p) == (both["difference"], both["low"], both["p"])
     one = compare.difference(run[run.seed == 1], "boosting", "filter_only", "greedy, test")
     assert one["n"] == 30 and one["difference"] == pytest.approx(last.boosting[1] - last.filter_only[1])
     mixed = run[(run.arm == "boosting") | (run.seed == 1)]  # only one seed is shared
