@@ -6,6 +6,7 @@ the processes share out every batch. Not covered: sharded weights (FSDP), schedu
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -34,19 +35,24 @@ def draws(weights: Sequence[float], n: int, rng: np.random.Generator) -> np.ndar
     return rng.permutation(np.searchsorted(edges, points, side="right").clip(max=len(edges) - 1))
 
 
-def batches(picked: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Batches of ``size`` draws of about equal length: cut by length within a window of draws, then shuffled, so that
-    the order of lengths over the steps stays random."""
+def batches(picked: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[list[int]]:
+    """Batches of ``size`` draws of about equal length: the shortest first within a window of draws, then shuffled, so
+    that the order of lengths over the steps stays random. Copies of an example go to different batches: one has floor
+    or ceil of its number over that of the window's batches, so twice the same only where there are more copies."""
     out = []
     for start in range(0, len(picked), WINDOW * size):
-        window = picked[start : start + WINDOW * size]
-        window = window[np.argsort(lengths[window], kind="stable")]
-        cut = [window[i : i + size] for i in range(0, len(window), size)]
+        window = picked[start : start + WINDOW * size].tolist()
+        left, cut = Counter(sorted(window, key=lambda i: lengths[i])), []  # copies, in the order of lengths
+        for ahead in range(-(-len(window) // size), 0, -1):
+            must = [i for i, n in left.items() for _ in range(n // ahead)]
+            may = [i for i, n in left.items() if n % ahead]
+            cut.append(sorted(must + may[: size - len(must)], key=lambda i: lengths[i]))
+            left -= Counter(cut[-1])
         out += [cut[i] for i in rng.permutation(len(cut))]
     return out
 
 
-def micro_batches(batch: np.ndarray, lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+def micro_batches(batch: Sequence[int], lengths: np.ndarray, tokens: int) -> list[Sequence[int]]:
     """Cut a batch sorted by length into pieces of at most ``tokens`` padded tokens (at least one example each)."""
     pieces, start = [], 0
     for end in range(1, len(batch) + 1):

@@ -94,6 +94,29 @@ def test_batches_hold_every_draw_once_and_lengths_side_by_side():
     assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.5
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_of_an_example_go_to_different_batches(seed):
+    rng = np.random.default_rng(seed)
+    n, size, many = int(rng.integers(8, 60)), 8, int(rng.integers(4, 16))
+    lengths = rng.lognormal(5, 0.35, n).astype(int)
+    picked = training.draws(rng.lognormal(0, 1, n), many * size, rng)
+    cut = training.batches(picked, lengths, size, rng)
+    assert np.array_equal(np.bincount(np.concatenate(cut), minlength=n), np.bincount(picked, minlength=n))
+    here = np.array([np.bincount(batch, minlength=n) for batch in cut])
+    assert here.sum(1).tolist() == [size] * many and all(list(b) == sorted(b, key=lambda i: lengths[i]) for b in cut)
+    assert np.all((here == here.sum(0) // many) | (here == -(-here.sum(0) // many)))
+
+
+def test_a_filtered_round_of_few_examples_trains_on_a_batch_of_many_and_pads_less_than_unsorted():
+    rng = np.random.default_rng(0)
+    lengths = rng.lognormal(5, 0.35, 120).astype(int)
+    picked = training.draws(rng.lognormal(0, 0.5, 120), 20 * 8, rng)
+    cut = training.batches(picked, lengths, 8, rng)
+    assert [len(set(b)) for b in cut] == [8] * 20
+    padding = lambda cut: sum(8 * lengths[b].max() for b in map(list, cut)) / lengths[picked].sum() - 1  # noqa: E731
+    assert padding(cut) < 0.2 < 0.45 < padding(picked.reshape(-1, 8))
+
+
 def test_micro_batches_keep_to_the_limit():
     lengths = np.array([3, 4, 10, 30, 31, 200])
     pieces = training.micro_batches(np.arange(6), lengths, 62)
