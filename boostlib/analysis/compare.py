@@ -51,7 +51,7 @@ def compare_arms(
     if len(twice):
         raise ValueError(f"more than one row for {by} {twice[by].iloc[0]}, seed {twice['seed'].iloc[0]}")
 
-    scores = _scores(now.dropna(subset=[metric]), metric, by)
+    scores = {arm: pd.DataFrame() for arm in arms} | _scores(now.dropna(subset=[metric]), metric, by)
     rows = [{by: arm} | _against(scores[arm], None if arm == baseline else scores[baseline]) for arm in arms]
     columns = [by, "mean", "low", "high", "difference", "difference_low", "difference_high", "within", "p", "p_holm"]
     out = pd.DataFrame(rows).reindex(columns=[*columns, "verdict", "seeds", "covers", "note"])

@@ -61,6 +61,13 @@ def test_compare_arms_with_one_seed_says_what_cannot_be_said():
     assert row["difference"] > 0.05 and row["verdict"] == UNRESOLVED and "one seed" in row["note"]
 
 
+def test_compare_arms_with_an_arm_that_has_no_score_says_so():
+    table = _table({"filter_only": 0.2, "boosting": 0.3}, 2, np.random.default_rng(13))
+    for empty in ("boosting", "filter_only"):
+        row = compare.compare_arms(table.where(table["arm"] != empty, table.assign(test_accuracy=np.nan)), "filter_only")
+        assert "no seed shared" in row.set_index("arm").loc["boosting", "note"]
+
+
 @pytest.mark.parametrize(
     "change, options, said",
     [
