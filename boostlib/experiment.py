@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import itertools
 import json
 import os
 import time
@@ -75,23 +74,6 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
             x: getattr(c, x) for x in ("low", "high", "within", "verdict", "covers")
         }
     return pd.DataFrame(rows).T.rename_axis("arm").reset_index()
-
-
-def within_seeds(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Arms less the baseline after the last round, seed by seed, with bootstrap intervals over problems, given that one
-    training run. measure "test": right greedy answers; "train@k": training prompts that one of k samples answers.
-    Columns measure, arm, seed, difference, low, high."""
-    from boostlib.analysis.intervals import paired_prompts
-
-    last, rows = table[table["round"] == table["round"].max()], []
-    for measure, name in {"test": "test", f"train@{table['k'].max():.0f}": "verdicts"}.items():
-        right = answers(last, name).groupby(["seed", "id", "arm"])["right"].any().unstack("arm")
-        others = [arm for arm in dict.fromkeys(table["arm"]) if arm != baseline]
-        for seed, arm in itertools.product(dict.fromkeys(table["seed"]), others):
-            of_seed = right.loc[seed]
-            c = paired_prompts(of_seed[arm], of_seed[baseline], np.random.default_rng(seed))
-            rows.append((measure, arm, seed, c.difference, c.low, c.high))
-    return pd.DataFrame(rows, columns=["measure", "arm", "seed", "difference", "low", "high"])
 
 
 def levels(table: pd.DataFrame, kind: Mapping[str, Any]) -> pd.DataFrame:

@@ -8,8 +8,7 @@ import pytest
 
 import boostlib as bl
 from boostlib import experiment
-from boostlib.analysis.intervals import paired, paired_prompts
-from boostlib.boosting import many
+from boostlib.analysis.intervals import paired
 from boostlib.learners.tabular import TabularLearner
 
 COMMON = {"k": 3, "alpha": 0.3, "beta": 0.5, "gamma_fp": 0.0, "gamma_fn": 0.0, "budget": None, "steps": 1, "shots": 0}
@@ -83,17 +82,6 @@ def test_changes_pair_the_last_round_with_the_first_by_seed(table):
         c = paired(mine[2], mine[0])
         assert found.change[arm] == pytest.approx(c.difference) and found.verdict[arm] == c.verdict
     assert experiment.with_verdict(found.reset_index(), "lower") == "none"
-
-
-def test_within_seeds_compares_the_same_problems_of_one_training_run(table):
-    found = experiment.within_seeds(table, "filter_only").set_index(["measure", "arm", "seed"])
-    assert set(found.index.get_level_values("measure")) == {"test", "train@3"} and len(found) == 2 * 2 * 2
-    last = many.read(table[table["round"] == 2], "verdicts").query("seed == 1")
-    solved = last.assign(right=last.status == "pass").pivot_table(
-        index="id", columns="arm", values="right", aggfunc="max"
-    )
-    c = paired_prompts(solved.boosting, solved.filter_only, np.random.default_rng(1))
-    assert found.loc[("train@3", "boosting", 1)].tolist() == [c.difference, c.low, c.high]
 
 
 def test_levels_split_all_that_a_round_holds_by_kind_of_problem(table, chains):

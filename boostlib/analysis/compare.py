@@ -34,7 +34,7 @@ def compare_arms(
     """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: a row an arm.
 
     ``table`` has columns ``by``, seed, round and ``metric``, one row each; where it is `boost`'s, with its folders, intervals
-    cover problems too. Columns: mean, low, high, difference, difference_low, difference_high, within (`Comparison`), p,
+    cover problems too, or with one seed problems alone. Columns: mean, low, high, difference, difference_low, difference_high, within (`Comparison`), p,
     p_holm (over all arms here), verdict (on p_holm), seeds (shared with the baseline), covers, note. Raises ValueError
     on missing columns, unknown baseline or round.
     """
@@ -82,7 +82,7 @@ def _against(mine: pd.DataFrame, base: pd.DataFrame | None) -> dict:
     shared = mine.index.intersection(base.index)
     if not len(shared):
         return row | {"seeds": 0, "verdict": UNRESOLVED, "note": "no seed shared with the baseline"}
-    c = two_way(mine.loc[shared] - base.loc[shared])
+    c = _compared(mine.loc[shared] - base.loc[shared])
     row |= {
         "difference": c.difference,
         "difference_low": c.low,
@@ -103,10 +103,14 @@ def outcomes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def difference(table: pd.DataFrame, a: str, b: str, measure: str) -> dict:
     """Arm a less arm b in the last round, over problems and the seeds they share: difference, low, high, p, verdict, n."""
     scores = _scores(table[table["round"] == table["round"].max()], MEASURES[measure][0])
-    d = (scores[a] - scores[b]).dropna()
-    if len(d) == 1:
-        return _row(paired_prompts(d.iloc[0], 0 * d.iloc[0], np.random.default_rng(0)))
-    return _row(two_way(d))
+    return _row(_compared((scores[a] - scores[b]).dropna()))
+
+
+def _compared(d: pd.DataFrame) -> Comparison:
+    """Of differences by seed (row) and problem: over both, or over problems given the one seed."""
+    if d.shape[0] == 1 < d.shape[1]:
+        return paired_prompts(d.iloc[0], 0 * d.iloc[0], np.random.default_rng(0))
+    return two_way(d)
 
 
 def _row(c: Comparison) -> dict:

@@ -64,7 +64,9 @@ def test_compare_arms_with_one_seed_says_what_cannot_be_said():
 def test_compare_arms_with_an_arm_that_has_no_score_says_so():
     table = _table({"filter_only": 0.2, "boosting": 0.3}, 2, np.random.default_rng(13))
     for empty in ("boosting", "filter_only"):
-        row = compare.compare_arms(table.where(table["arm"] != empty, table.assign(test_accuracy=np.nan)), "filter_only")
+        row = compare.compare_arms(
+            table.where(table["arm"] != empty, table.assign(test_accuracy=np.nan)), "filter_only"
+        )
         assert "no seed shared" in row.set_index("arm").loc["boosting", "note"]
 
 
@@ -119,6 +121,8 @@ def test_two_seeds_are_paired_and_one_is_bootstrapped_over_problems(run):
     assert (row.difference, row.difference_low, row.p) == (both["difference"], both["low"], both["p"])
     one = compare.difference(run[run.seed == 1], "boosting", "filter_only", "greedy, test")
     assert one["n"] == 30 and one["difference"] == pytest.approx(last.boosting[1] - last.filter_only[1])
+    row = compare.compare_arms(run[run.seed == 1], "filter_only").set_index("arm").loc["boosting"]
+    assert row.difference_low == one["low"] and row.covers == "problems, given the seed"
     mixed = run[(run.arm == "boosting") | (run.seed == 1)]  # only one seed is shared
     assert compare.difference(mixed, "boosting", "filter_only", "greedy, test") == one
 
