@@ -1,10 +1,7 @@
-"""Which arm is better: against a baseline, pair by pair, in ranks, and for the labels that were spent.
+"""Which arm is better: against a baseline, pair by pair, and for the labels that were spent.
 
 Across seeds and problems (`intervals.two_way`), or seeds alone where a table has no answers behind it (paired t); where
-there is one seed, by a bootstrap over problems, given that seed. Ranks compare every
-arm with every other at once (Tukey), seeds as blocks: the model is arm + seed + noise of one spread for all arms. Pooling
-the spread gives (arms - 1)(seeds - 1) degrees of freedom where a paired t on 4 seeds has 3; that assumption is the price,
-and the column spread shows how well it holds. A round's accuracy stands at the labels asked for before it.
+there is one seed, by a bootstrap over problems, given that seed. A round's accuracy stands at the labels asked for before it.
 
 Not covered: the intervals themselves (intervals), how a budget is split (allocation), drawing (figures.allocation).
 """
@@ -13,12 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import studentized_range
 
 from boostlib.analysis.intervals import LEVEL, UNRESOLVED, Comparison, holm, paired, paired_prompts, two_way
 from boostlib.analysis.measure import responses
@@ -153,41 +148,6 @@ def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     p = rows["p"].astype(float)
     p_holm = p.groupby(rows[by]).transform(holm) if by else p.where(p.isna(), holm(p))
     return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 1 - LEVEL, UNRESOLVED))
-
-
-def tukey(scores: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Mean of every arm (row) less that of every other (column) from ``scores`` (a row a seed, a column an arm, nothing
-    missing), and the half width of their intervals, which hold all together: the chance that any misses is 5%.
-    With two arms they are those of the paired t. Raises ValueError for missing scores, below two seeds or two arms."""
-    seeds, arms = scores.shape
-    if seeds < 2 or arms < 2 or scores.isna().to_numpy().any():
-        raise ValueError(f"scores: {seeds} seeds, {arms} arms; two of each, and a score for every pair, are needed")
-    freedom = (arms - 1) * (seeds - 1)
-    error = math.sqrt((_residuals(scores) ** 2).sum() / freedom / seeds)
-    means = scores.to_numpy(dtype=float).mean(0)
-    gaps = pd.DataFrame(means[:, None] - means, index=scores.columns, columns=scores.columns)
-    return gaps, _quantile(arms, freedom) * error
-
-
-def ranks(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm, best mean first: mean, best and worst rank that the pairs of `tukey` leave open, spread (standard
-    deviation of its residuals over seeds). All rank intervals cover together with a chance of 95% at least."""
-    gaps, half = tukey(scores)
-    seeds, arms = scores.shape
-    best, worst = 1 + (gaps < -half).sum(axis=1), arms - (gaps > half).sum(axis=1)
-    spread = np.sqrt((_residuals(scores) ** 2).sum(0) / ((seeds - 1) * (arms - 1) / arms))
-    out = pd.DataFrame({"mean": scores.mean(), "best": best, "worst": worst, "spread": spread})
-    return out.sort_values("mean", ascending=False).rename_axis("arm").reset_index()
-
-
-def _residuals(scores: pd.DataFrame) -> np.ndarray:
-    y = scores.to_numpy(dtype=float)
-    return y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
-
-
-@lru_cache(maxsize=64)  # it takes a second
-def _quantile(arms: int, freedom: int) -> float:
-    return float(studentized_range.ppf(LEVEL, arms, freedom))
 
 
 def with_spent(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Differences between arms, the labels they took, the ranks left open: paired by seed, over problems where there is one."""
+"""Differences between arms, the labels they took: paired by seed, over problems where there is one."""
 
 import math
 
@@ -188,34 +188,3 @@ def test_a_curve_is_summed_up_by_its_end_its_mean_over_labels_and_the_price_of_t
     assert found.area["hard"].tolist() == pytest.approx([0.3, 0.31])
     assert found.final["slow"].tolist() == pytest.approx([0.295, 0.305])
     assert np.isfinite(found.to_target["slow"]).tolist() == [False, True]
-
-
-def test_two_arms_are_ranked_by_the_paired_t():
-    scores = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 2)), columns=["a", "b"])
-    (gaps, half), t = compare.tukey(scores), paired(scores.a, scores.b)
-    gap = gaps.loc["a", "b"]
-    assert (gap, gap - half, gap + half) == pytest.approx((t.difference, t.low, t.high), rel=1e-4)
-
-
-def test_intervals_of_all_pairs_cover_together_and_ranks_cover_the_true_ones():
-    rng, truth, runs = np.random.default_rng(1), np.array([0.0, 0.0, 0.5, 1.5]), 300
-    together = right = 0
-    for _ in range(runs):
-        noise = rng.normal(0, 0.3, (4, 4)) + rng.normal(0, 3, (4, 1))  # seeds differ far more than arms
-        scores = pd.DataFrame(truth + noise, columns=list("abcd"))
-        gaps, half = compare.tukey(scores)
-        together += (np.abs(gaps - (truth[:, None] - truth)) <= half).to_numpy().all()
-        found = compare.ranks(scores).set_index("arm")
-        right += all(found.best[a] <= rank <= found.worst[a] for a, rank in {"c": 2, "d": 1}.items())
-    assert together / runs == pytest.approx(0.95, abs=0.03)
-    assert right / runs > 0.92
-
-
-def test_clear_differences_leave_one_rank_and_equal_arms_leave_all():
-    tiny = np.random.default_rng(0).normal(0, 1e-3, (3, 3))
-    found = compare.ranks(pd.DataFrame([0.1, 0.2, 0.3] + tiny, columns=list("abc")))
-    assert found.arm.tolist() == list("cba") and (found.best == found.worst).all()
-    found = compare.ranks(pd.DataFrame(tiny - tiny.mean(0), columns=list("abc")))
-    assert (found.best == 1).all() and (found.worst == 3).all()
-    with pytest.raises(ValueError, match="1 seeds"):
-        compare.ranks(pd.DataFrame([[0.1, 0.2]]))
