@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import itertools
 import json
 import os
 import time
@@ -25,23 +24,26 @@ from boostlib.boosting.settings import Settings
 from boostlib.tasks import Task
 
 TINY = {"arithmetic": {}, "mbpp_mini": {"alphabet": "ascii"}}  # tasks that a tiny model can be pretrained for
-COMPARED = "mean low high difference difference_low difference_high p_holm verdict seeds_to_resolve".split()  # shown
+COMPARED = "mean low high difference difference_low difference_high within p_holm verdict covers".split()  # shown
 
 
 def model_of(model: str, tiny: Mapping[str, Any], task: str, task_options: Mapping[str, Any]) -> str:
-    """``model`` as it is, or for "tiny" the folder of a model pretrained, once, on problems of the task's training side.
-    ``tiny``: its size and training (hidden, layers; steps, batch_size, lr; weights: level -> share of the problems).
+    """``model`` as it is (a folder may be given from the project's root), or for "tiny" the folder of a model pretrained,
+    once, on problems of the task's training side. ``tiny``: its size and training (hidden, layers; steps, batch_size, lr;
+    weights: level -> share of the problems; seed: of the first weights and of the problems).
     Raises ValueError for "tiny" and a task that it can't be pretrained for."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns whenever the sandbox starts a process
     if model != "tiny":
-        return model
+        here = runs.project_root() / model
+        return str(here) if "/" in model and here.is_dir() else model
     if task not in TINY:
         raise ValueError(f"no tiny model can be pretrained for {task}: name a model, or one of {', '.join(TINY)}")
     from boostlib.learners.load import pretrained
 
     size, terms = TINY[task] | dict(tiny), {x: task_options[x] for x in ("largest",) if x in task_options}
+    drawn = {"seed": size.get("seed", 0), "weights": size.pop("weights", None)}
     pairs_of = importlib.import_module(f"boostlib.tasks.{task}").pretraining_pairs
-    pairs = pairs_of(size["steps"] * size["batch_size"], seed=0, weights=size.pop("weights", None), **terms)
+    pairs = pairs_of(size["steps"] * size["batch_size"], **drawn, **terms)
     return pretrained(pairs, cache=runs.project_root() / "runs" / "models", threads=1, **size)  # small: one is best
 
 
@@ -60,37 +62,44 @@ def answers(table: pd.DataFrame, name: str = "test") -> pd.DataFrame:
 
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:
-    """Each arm's last round against its own round 0 (greedy, test), paired by seed: arm, change, low, high, verdict."""
-    from boostlib.analysis.intervals import paired  # heavy: statsmodels
+    """Each arm's last round against its own round 0 (greedy, test), paired by seed and problem: arm, change, low, high,
+    within, verdict, covers."""
+    from boostlib.analysis import compare, intervals  # heavy: statsmodels
 
-    scores, last, rows = table.set_index(["arm", "seed", "round"])["test_accuracy"], table["round"].max(), {}
+    last, rows = table["round"].max(), {}
+    right = compare.outcomes(table[table["round"].isin([0, last])], "greedy, test")
     for arm in dict.fromkeys(table["arm"]):
-        c = paired(scores[arm, :, last], scores[arm, :, 0])
-        rows[arm] = {"change": c.difference, "low": c.low, "high": c.high, "verdict": c.verdict}
+        c = intervals.two_way((right[arm].xs(last, axis=1, level=1) - right[arm].xs(0, axis=1, level=1)).T)
+        rows[arm] = {"change": c.difference} | {
+            x: getattr(c, x) for x in ("low", "high", "within", "verdict", "covers")
+        }
     return pd.DataFrame(rows).T.rename_axis("arm").reset_index()
 
 
-def within_seeds(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Arms less the baseline after the last round, seed by seed, with bootstrap intervals over problems, given that one
-    training run. measure "test": right greedy answers; "train@k": training prompts that one of k samples answers.
-    Columns measure, arm, seed, difference, low, high."""
-    from boostlib.analysis.intervals import paired_prompts
-
-    last, rows = table[table["round"] == table["round"].max()], []
-    for measure, name in {"test": "test", f"train@{table['k'].max():.0f}": "verdicts"}.items():
-        right = answers(last, name).groupby(["seed", "id", "arm"])["right"].any().unstack("arm")
-        others = [arm for arm in dict.fromkeys(table["arm"]) if arm != baseline]
-        for seed, arm in itertools.product(dict.fromkeys(table["seed"]), others):
-            of_seed = right.loc[seed]
-            c = paired_prompts(of_seed[arm], of_seed[baseline], np.random.default_rng(seed))
-            rows.append((measure, arm, seed, c.difference, c.low, c.high))
-    return pd.DataFrame(rows, columns=["measure", "arm", "seed", "difference", "low", "high"])
-
-
-def levels(greedy: pd.DataFrame, kind: Mapping[str, Any]) -> pd.DataFrame:
-    """Accuracy of `answers` by kind of problem (``kind``: id -> level): arm, seed, round, level, accuracy, n."""
-    right = greedy.assign(level=greedy["id"].map(kind)).groupby(["arm", "seed", "round", "level"], sort=False)["right"]
-    return right.agg(accuracy="mean", n="size").reset_index()
+def levels(table: pd.DataFrame, kind: Mapping[str, Any]) -> pd.DataFrame:
+    """What each round holds by kind of problem (``kind``: id -> level, of test and training problems): arm, seed, round, level;
+    accuracy (greedy) and n, test problems; n_prompts, training prompts, and of them sampled (right share of the k samples),
+    failed (prompts with nothing accepted), accepted and accepted_distinct (responses in S+, equal ones once), labels,
+    labels_right, kept_right and kept_wrong (of D)."""
+    by, parts = ["arm", "seed", "round", "level"], []
+    for _, run in table.groupby(["arm", "seed"], sort=False):  # one at a time: the samples of a study fill the memory
+        greedy, samples = answers(run), answers(run, "samples")
+        labels = answers(run, "labels") if run["labels"].any() else samples[:0]
+        greedy, samples, labels = (rows.assign(level=rows["id"].map(kind)) for rows in (greedy, samples, labels))
+        kept = samples[samples["accepted"]]
+        solved = samples.groupby([*by, "id"])["accepted"].any()
+        held = labels[labels["accepted"]]
+        found = greedy.groupby(by)["right"].agg(accuracy="mean", n="size").join(
+            pd.DataFrame({
+                "n_prompts": solved.groupby(by).size(), "sampled": samples.groupby(by)["right"].mean(),
+                "failed": (~solved).groupby(by).sum(), "accepted": kept.groupby(by).size(),
+                "accepted_distinct": kept.drop_duplicates([*by, "id", "response"]).groupby(by).size(),
+                "labels": labels.groupby(by).size(), "labels_right": labels.groupby(by)["right"].sum(),
+                "kept_right": held.groupby(by)["right"].sum(), "kept_wrong": (~held["right"]).groupby([held[c] for c in by]).sum(),
+            }), how="outer",
+        )  # fmt: skip
+        parts.append(found.fillna({name: 0 for name in found.columns[4:]}))
+    return pd.concat(parts).reset_index()
 
 
 def noise(table: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +133,8 @@ def with_verdict(rows: pd.DataFrame, verdict: str) -> str:
 def check(table: pd.DataFrame, common: Mapping[str, Any]) -> None:
     """What a comparison of arms rests on, as far as ``common`` names the settings. AssertionError says what broke."""
     assert table["test_accuracy"].between(0, 1).all(), "every round was evaluated"
-    assert table.loc[table["round"] == 0, "test_accuracy"].nunique() == 1, "round 0 is one model on one test set"
+    first = table[table["round"] == 0].groupby("base")["test_accuracy"]
+    assert (first.nunique() == 1).all(), "round 0 is one model on one test set"
     assert set(table["steps"].dropna()) <= {0, common["steps"]}, "equal steps in all arms"
     asked = table[table["labels"] > 0]
     if "budget" in common:

@@ -8,8 +8,7 @@ import pytest
 
 import boostlib as bl
 from boostlib import experiment
-from boostlib.analysis.intervals import paired, paired_prompts
-from boostlib.boosting import many
+from boostlib.analysis.intervals import paired
 from boostlib.learners.tabular import TabularLearner
 
 COMMON = {"k": 3, "alpha": 0.3, "beta": 0.5, "gamma_fp": 0.0, "gamma_fn": 0.0, "budget": None, "steps": 1, "shots": 0}
@@ -44,8 +43,12 @@ def test_the_parameters_that_are_settings_of_the_loop_are_the_common_settings():
     assert experiment.common_settings(cell) == COMMON
 
 
-def test_a_named_model_is_taken_as_it_is_and_tiny_only_where_it_can_be_pretrained():
+def test_a_named_model_is_taken_as_it_is_and_tiny_only_where_it_can_be_pretrained(project, monkeypatch):
     assert experiment.model_of("smollm2-135m", {}, "gsm8k", {}) == "smollm2-135m"
+    (project / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(project / "notebooks")  # where kernels run
+    assert experiment.model_of("models/mine", {}, "gsm8k", {}) == str(project / "models" / "mine")
+    assert experiment.model_of("owner/name", {}, "gsm8k", {}) == "owner/name"
     with pytest.raises(
         ValueError, match="no tiny model can be pretrained for gsm8k: name a model, or one of arithmetic"
     ):
@@ -57,7 +60,9 @@ def test_the_tiny_model_is_made_once_for_its_task(project, task, options):
     tiny = {"steps": 1, "batch_size": 2, "hidden": 16, "layers": 1}
     folder = experiment.model_of("tiny", tiny, task, options)
     assert experiment.model_of("tiny", tiny, task, options) == folder
-    assert [str(path) for path in (project / "runs" / "models").glob("tiny-*")] == [folder]
+    assert experiment.model_of("tiny", tiny | {"seed": 0}, task, options) == folder
+    other = experiment.model_of("tiny", tiny | {"seed": 1}, task, options)
+    assert {str(path) for path in (project / "runs" / "models").glob("tiny-*")} == {folder, other} and other != folder
 
 
 def test_answers_are_rows_with_their_verdict(table):
@@ -75,29 +80,22 @@ def test_changes_pair_the_last_round_with_the_first_by_seed(table):
     for arm in ARMS:
         mine = table[table.arm == arm].pivot(index="seed", columns="round", values="test_accuracy")
         c = paired(mine[2], mine[0])
-        assert found.change[arm] == c.difference and found.verdict[arm] == c.verdict
+        assert found.change[arm] == pytest.approx(c.difference) and found.verdict[arm] == c.verdict
     assert experiment.with_verdict(found.reset_index(), "lower") == "none"
 
 
-def test_within_seeds_compares_the_same_problems_of_one_training_run(table):
-    found = experiment.within_seeds(table, "filter_only").set_index(["measure", "arm", "seed"])
-    assert set(found.index.get_level_values("measure")) == {"test", "train@3"} and len(found) == 2 * 2 * 2
-    last = many.read(table[table["round"] == 2], "verdicts").query("seed == 1")
-    solved = last.assign(right=last.status == "pass").pivot_table(
-        index="id", columns="arm", values="right", aggfunc="max"
-    )
-    c = paired_prompts(solved.boosting, solved.filter_only, np.random.default_rng(1))
-    assert found.loc[("train@3", "boosting", 1)].tolist() == [c.difference, c.low, c.high]
-
-
-def test_levels_split_the_accuracy_by_kind_of_problem(table, chains):
-    greedy = experiment.answers(table)
-    kind = {p.id: p.meta["level"] for p in chains[1].problems}
-    found = experiment.levels(greedy, kind)
-    whole = (
-        found.assign(right=found.accuracy * found.n).groupby(["arm", "seed", "round"], sort=False)[["right", "n"]].sum()
-    )
-    assert np.allclose(whole.right / whole.n, table.test_accuracy) and (whole.n == 8).all()
+def test_levels_split_all_that_a_round_holds_by_kind_of_problem(table, chains):
+    kind = {p.id: p.meta["level"] for task in chains for p in task.problems}
+    found = experiment.levels(table, kind)
+    found = found.assign(right=found.accuracy * found.n, sampled=found.sampled * found.n_prompts)
+    whole = found.groupby(["arm", "seed", "round"], sort=False).sum(numeric_only=True)
+    rows = table.set_index(["arm", "seed", "round"]).fillna({"labels": 0, "labels_kept": 0, "labels_right": 0})
+    assert np.allclose(whole.right / whole.n, rows.test_accuracy) and (whole.n == 8).all()
+    assert np.allclose(whole.sampled / whole.n_prompts, rows.train_accuracy) and (whole.n_prompts == 24).all()
+    for name in ("failed", "accepted", "labels", "labels_right"):
+        assert (whole[name] == rows[name]).all()
+    assert (whole.kept_right + whole.kept_wrong == rows.labels_kept).all()
+    assert (whole.accepted_distinct <= whole.accepted).all() and whole.accepted_distinct.sum() < whole.accepted.sum()
 
 
 def test_noise_is_counted_over_wrong_and_over_right_responses(table):

@@ -1,9 +1,7 @@
-"""Which arm is better: against a baseline, pair by pair, in ranks, and for the labels that were spent.
+"""Which arm is better: against a baseline, pair by pair, and for the labels that were spent.
 
-Across seeds by the paired t; where there is one seed, by a bootstrap over problems, given that seed. Ranks compare every
-arm with every other at once (Tukey), seeds as blocks: the model is arm + seed + noise of one spread for all arms. Pooling
-the spread gives (arms - 1)(seeds - 1) degrees of freedom where a paired t on 4 seeds has 3; that assumption is the price,
-and the column spread shows how well it holds. A round's accuracy stands at the labels asked for before it.
+Across seeds and problems (`intervals.two_way`), or seeds alone where a table has no answers behind it (paired t); where
+there is one seed, by a bootstrap over problems, given that seed. A round's accuracy stands at the labels asked for before it.
 
 Not covered: the intervals themselves (intervals), how a budget is split (allocation), drawing (figures.allocation).
 """
@@ -12,19 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import studentized_range
 
-from boostlib.analysis.intervals import LEVEL, UNRESOLVED, Comparison, holm, mean_interval, paired, paired_prompts
+from boostlib.analysis.intervals import LEVEL, UNRESOLVED, Comparison, holm, paired, paired_prompts, two_way
 from boostlib.analysis.measure import responses
 
 #: words -> the column of `boost`'s table, and the artefact with the answers behind it
 MEASURES = {"greedy, test": ("test_accuracy", "test"), "sampled, training prompts": ("train_accuracy", "verdicts")}
-COLUMNS = ["difference", "low", "high", "p", "verdict", "n"]
+COLUMNS = ["difference", "low", "high", "within", "p", "verdict", "n", "covers"]
 
 
 def compare_arms(
@@ -32,10 +28,10 @@ def compare_arms(
 ) -> pd.DataFrame:
     """Every arm against a baseline in one round (None: the last that all arms have), paired by seed: a row an arm.
 
-    ``table`` has columns ``by``, seed, round and ``metric``, one row each. Columns: mean, low, high (t over that arm's
-    seeds), difference, difference_low, difference_high, p, p_holm (over all arms here), verdict (on p_holm), seeds
-    (shared with the baseline), seeds_to_resolve, improvement (share of pairs of seeds that the arm wins, ties half: the
-    quantity of rliable, Agarwal et al. 2021), note. Raises ValueError on missing columns, unknown baseline or round.
+    ``table`` has columns ``by``, seed, round and ``metric``, one row each; where it is `boost`'s, with its folders, intervals
+    cover problems too, or with one seed problems alone. Columns: mean, low, high, difference, difference_low, difference_high, within (`Comparison`), p,
+    p_holm (over all arms here), verdict (on p_holm), seeds (shared with the baseline), covers, note. Raises ValueError
+    on missing columns, unknown baseline or round.
     """
     if missing := {by, "seed", "round", metric} - set(table.columns):
         raise ValueError(f"the table lacks {sorted(missing)}; it has {sorted(table.columns)}")
@@ -50,53 +46,66 @@ def compare_arms(
     if len(twice):
         raise ValueError(f"more than one row for {by} {twice[by].iloc[0]}, seed {twice['seed'].iloc[0]}")
 
-    scores = {arm: now[now[by] == arm].set_index("seed")[metric].dropna() for arm in arms}
+    scores = {arm: pd.DataFrame() for arm in arms} | _scores(now.dropna(subset=[metric]), metric, by)
     rows = [{by: arm} | _against(scores[arm], None if arm == baseline else scores[baseline]) for arm in arms]
-    columns = [by, "mean", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm"]
-    columns += ["verdict", "seeds", "seeds_to_resolve", "improvement", "note"]
-    out = pd.DataFrame(rows).reindex(columns=columns)
+    columns = [by, "mean", "low", "high", "difference", "difference_low", "difference_high", "within", "p", "p_holm"]
+    out = pd.DataFrame(rows).reindex(columns=[*columns, "verdict", "seeds", "covers", "note"])
     out["p_holm"] = holm(out["p"])
     lost = out["verdict"].isin(["higher", "lower"]) & (out["p_holm"] >= 1 - LEVEL)
-    out.loc[lost, ["verdict", "note"]] = UNRESOLVED, "resolved alone, not after Holm's correction"
-    return out.astype({"seeds_to_resolve": "Int64"})
+    out.loc[lost, "note"] = "alone: " + out["verdict"] + "; after Holm's correction: open"
+    out.loc[lost, "verdict"] = UNRESOLVED
+    return out
 
 
-def _against(mine: pd.Series, base: pd.Series | None) -> dict:
-    """A row of `compare_arms` from scores by seed; ``base`` None: the arm is the baseline itself."""
-    row = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": len(mine), "note": ""}
-    if len(mine):
-        here = mean_interval(mine)
-        row |= {"mean": here.value, "low": here.low, "high": here.high, "note": here.note}
+def _scores(now: pd.DataFrame, metric: str, by: str = "arm") -> dict[str, pd.DataFrame]:
+    """Of one round: arm -> scores, a row a seed, a column a problem; where the answers are not there, one of their mean."""
+    names = [name for column, name in MEASURES.values() if column == metric]
+    if by == "arm" and names and "folder" in now and now["folder"].notna().all():
+        right = outcomes(now, next(m for m, (column, _) in MEASURES.items() if column == metric)).T.droplevel("round")
+        return {arm: right.loc[arm] for arm in dict.fromkeys(now["arm"])}
+    return {arm: part.set_index("seed")[[metric]] for arm, part in now.groupby(by)}
+
+
+def _against(mine: pd.DataFrame, base: pd.DataFrame | None) -> dict:
+    """A row of `compare_arms` from scores by seed and problem; ``base`` None: the arm is the baseline itself."""
+    here = two_way(mine) if len(mine) else None
+    row = {"seeds": len(mine), "note": ""}
+    if here:
+        row |= {"mean": here.difference, "low": here.low, "high": here.high, "note": here.note}
     if base is None:
         return row | {"verdict": "baseline"}
     shared = mine.index.intersection(base.index)
     if not len(shared):
         return row | {"seeds": 0, "verdict": UNRESOLVED, "note": "no seed shared with the baseline"}
-    a, b = mine[shared].to_numpy(), base[shared].to_numpy()
-    c, margins = paired(a, b), a[:, None] - b
-    row |= {"difference": c.difference, "difference_low": c.low, "difference_high": c.high, "p": c.p}
-    row |= {"verdict": c.verdict, "seeds": c.n, "seeds_to_resolve": c.n_to_resolve, "note": c.note or row["note"]}
-    return row | {"improvement": ((margins > 0) + 0.5 * (margins == 0)).mean()}
+    c = _compared(mine.loc[shared] - base.loc[shared])
+    row |= {
+        "difference": c.difference,
+        "difference_low": c.low,
+        "difference_high": c.high,
+        "within": c.within,
+        "p": c.p,
+    }
+    return row | {"verdict": c.verdict, "seeds": c.n, "covers": c.covers, "note": c.note}
 
 
 def outcomes(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Share of right answers of one seed by problem (row), arm and round (columns)."""
-    if table["seed"].nunique() != 1:
-        raise ValueError(f"the table has {table['seed'].nunique()} seeds: answers are compared within one")
+    """Share of right answers by problem (row), and arm, seed and round (columns)."""
     answers = responses(table, MEASURES[measure][1])
-    right = (answers["status"] == "pass").groupby([answers[c] for c in ("id", "arm", "round")]).mean()
-    return right.unstack(["arm", "round"]).sort_index(axis=1)
+    right = (answers["status"] == "pass").groupby([answers[c] for c in ("id", "arm", "seed", "round")]).mean()
+    return right.unstack(["arm", "seed", "round"]).sort_index(axis=1)
 
 
 def difference(table: pd.DataFrame, a: str, b: str, measure: str) -> dict:
-    """Arm a less arm b in the last round, over the seeds they share: difference, low, high, p, verdict, n."""
-    last = table[table["round"] == table["round"].max()]
-    scores = last.pivot(index="seed", columns="arm", values=MEASURES[measure][0])[[a, b]].dropna()
-    if len(scores) == 1:
-        here = last[last["arm"].isin([a, b]) & last["seed"].isin(scores.index)]
-        right = outcomes(here, measure).droplevel("round", axis=1)
-        return _row(paired_prompts(right[a], right[b], np.random.default_rng(0)))
-    return _row(paired(scores[a], scores[b]))
+    """Arm a less arm b in the last round, over problems and the seeds they share: difference, low, high, p, verdict, n."""
+    scores = _scores(table[table["round"] == table["round"].max()], MEASURES[measure][0])
+    return _row(_compared((scores[a] - scores[b]).dropna()))
+
+
+def _compared(d: pd.DataFrame) -> Comparison:
+    """Of differences by seed (row) and problem: over both, or over problems given the one seed."""
+    if d.shape[0] == 1 < d.shape[1]:
+        return paired_prompts(d.iloc[0], 0 * d.iloc[0], np.random.default_rng(0))
+    return two_way(d)
 
 
 def _row(c: Comparison) -> dict:
@@ -120,9 +129,11 @@ def to_reference(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 def within_seed(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every arm less the reference on the same problems, for a table of one seed: final accuracy and area over labels."""
+    if table["seed"].nunique() != 1:
+        raise ValueError(f"the table has {table['seed'].nunique()} seeds: answers are compared within one")
     table, rows = with_spent(table).sort_values("round"), []
     for measure in MEASURES:
-        right = outcomes(table, measure)
+        right = outcomes(table, measure).droplevel("seed", axis=1)
         area = {arm: right[arm] @ area_weights(part["spent"]) for arm, part in table.groupby("arm")}
         final = {arm: right[arm].iloc[:, -1] for arm in area}
         for what, scores in {"final": final, "area": area}.items():
@@ -137,41 +148,6 @@ def with_holm(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     p = rows["p"].astype(float)
     p_holm = p.groupby(rows[by]).transform(holm) if by else p.where(p.isna(), holm(p))
     return rows.assign(p_holm=p_holm, verdict=rows["verdict"].mask(p_holm >= 1 - LEVEL, UNRESOLVED))
-
-
-def tukey(scores: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Mean of every arm (row) less that of every other (column) from ``scores`` (a row a seed, a column an arm, nothing
-    missing), and the half width of their intervals, which hold all together: the chance that any misses is 5%.
-    With two arms they are those of the paired t. Raises ValueError for missing scores, below two seeds or two arms."""
-    seeds, arms = scores.shape
-    if seeds < 2 or arms < 2 or scores.isna().to_numpy().any():
-        raise ValueError(f"scores: {seeds} seeds, {arms} arms; two of each, and a score for every pair, are needed")
-    freedom = (arms - 1) * (seeds - 1)
-    error = math.sqrt((_residuals(scores) ** 2).sum() / freedom / seeds)
-    means = scores.to_numpy(dtype=float).mean(0)
-    gaps = pd.DataFrame(means[:, None] - means, index=scores.columns, columns=scores.columns)
-    return gaps, _quantile(arms, freedom) * error
-
-
-def ranks(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm, best mean first: mean, best and worst rank that the pairs of `tukey` leave open, spread (standard
-    deviation of its residuals over seeds). All rank intervals cover together with a chance of 95% at least."""
-    gaps, half = tukey(scores)
-    seeds, arms = scores.shape
-    best, worst = 1 + (gaps < -half).sum(axis=1), arms - (gaps > half).sum(axis=1)
-    spread = np.sqrt((_residuals(scores) ** 2).sum(0) / ((seeds - 1) * (arms - 1) / arms))
-    out = pd.DataFrame({"mean": scores.mean(), "best": best, "worst": worst, "spread": spread})
-    return out.sort_values("mean", ascending=False).rename_axis("arm").reset_index()
-
-
-def _residuals(scores: pd.DataFrame) -> np.ndarray:
-    y = scores.to_numpy(dtype=float)
-    return y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
-
-
-@lru_cache(maxsize=64)  # it takes a second
-def _quantile(arms: int, freedom: int) -> float:
-    return float(studentized_range.ppf(LEVEL, arms, freedom))
 
 
 def with_spent(table: pd.DataFrame) -> pd.DataFrame:

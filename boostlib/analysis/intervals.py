@@ -1,8 +1,9 @@
 """Points with intervals, and comparisons that may end in "no difference resolved".
 
-Two sources of chance are kept apart. Across seeds (training and sampling anew) a paired t on the differences by seed is
-used: a bootstrap of three seeds cannot cover. Within one seed a bootstrap over prompts says what other prompts would
-change, given that seed; it is labelled so. Every random function takes its generator and draws from nothing else.
+Sources of chance are kept apart, and every comparison says which of them its interval covers. Across seeds (training and
+sampling anew) a paired t on the differences by seed is used, `two_way` adds the problems: a bootstrap of three seeds
+cannot cover. Within one seed a bootstrap over prompts says what other prompts would change, given that seed. Every
+random function takes its generator and draws from nothing else.
 
 Not covered: which arms are compared on what (compare), the distribution of p_0 (measure), Bayesian models.
 """
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import ndtri, stdtrit
 from statsmodels.stats.proportion import proportion_confint
 
 UNRESOLVED = "no difference resolved"
-LEVEL, POWER = 0.95, 0.8  # of every interval; of a difference that is said to be resolved with so many seeds
+LEVEL = 0.95  # of every interval
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a, and the seeds
-    at which a difference of this size would be resolved with a power of 0.8 (None: already, or it cannot be said)."""
+    """a against b on n paired units: mean difference a - b, its interval, p (two-sided), the verdict on a. ``within``: the size
+    that the true difference does not exceed, by two one-sided tests at 5% (the further end of the 90% interval). ``covers``:
+    what was drawn anew in the spread that the interval rests on."""
 
     difference: float
     low: float
@@ -44,7 +48,8 @@ class Comparison:
     n: int
     verdict: str
     note: str = ""
-    n_to_resolve: int | None = None
+    within: float = math.nan
+    covers: str = ""
 
 
 def proportion(right: int, n: int) -> Estimate:
@@ -89,22 +94,44 @@ def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
 
 def paired(a: ArrayLike, b: ArrayLike) -> Comparison:
     """a against b, both (seeds,) in the same order of seeds: a paired t on the differences by seed. The verdict is "higher"
-    or "lower" (a than b) where the interval excludes 0, else "no difference resolved"."""
-    d = _differences(a, b)
+    or "lower" (a than b) where the interval excludes 0, else "no difference resolved"; never where seeds show no spread."""
+    return _over_seeds(_differences(a, b), 0.0, "seeds")
+
+
+def two_way(d: ArrayLike) -> Comparison:
+    """Mean of differences d (seeds, problems), both drawn at random: the interval covers other seeds and other problems.
+
+    Every seed meets the same problems, so a t over seeds alone takes what persists in them for certain, and covers too
+    rarely. Its squared half width is added to that of the problems' own variance, their mean square less that of the
+    interaction (two-way random effects; squared half widths as in Graybill and Wang 1980): exact or a little wide."""
+    d = np.asarray(d, dtype=float)
+    if d.ndim != 2 or not d.size or not np.isfinite(d).all():
+        raise ValueError(f"differences have shape {d.shape}: finite numbers by seed and problem are needed")
+    (seeds, problems), by_problem = d.shape, d.mean(0)
+    if min(seeds, problems) == 1:
+        return _over_seeds(d.mean(1), 0.0, "seeds")
+    rest = d - d.mean(1, keepdims=True) - by_problem + d.mean()
+    both = (rest**2).sum() / (seeds - 1) / (problems - 1) / seeds
+    return _over_seeds(d.mean(1), max(0.0, by_problem.var(ddof=1) - both) / problems, "seeds and problems")
+
+
+def _over_seeds(d: np.ndarray, by_problem: float, covers: str) -> Comparison:
+    """From differences by seed (n,) and the variance of their mean that problems bring along."""
     n, mean = len(d), float(d.mean())
-    if n == 1:
+    if n == 1 or d.std(ddof=1) <= 1e-12 * max(abs(mean), 1e-300):
         note = "one seed: nothing can be said across seeds; paired_prompts compares within it"
-        return Comparison(mean, math.nan, math.nan, math.nan, 1, UNRESOLVED, note)
-    spread = float(d.std(ddof=1))
-    if spread <= 1e-12 * max(abs(mean), 1e-300):
-        p = 1.0 if mean == 0 else 0.0
-        note = "every seed gives the same difference: the spread over seeds is not measured"
-        return Comparison(mean, mean, mean, p, n, _verdict(p < 1 - LEVEL, mean), note)
-    test = stats.ttest_rel(a, b)
-    low, high = map(float, test.confidence_interval(LEVEL))
-    verdict = _verdict(test.pvalue < 1 - LEVEL, mean)
-    more = _seeds_to_resolve(abs(mean) / spread, n) if verdict == UNRESOLVED else None
-    return Comparison(mean, low, high, float(test.pvalue), n, verdict, n_to_resolve=more)
+        if n > 1:
+            note = "every seed gives the same difference: the spread over seeds is not measured, so there is no verdict"
+        return Comparison(mean, math.nan, math.nan, math.nan, n, UNRESOLVED, note)
+    by_seed = d.var(ddof=1) / n
+
+    def half(p: float) -> float:
+        return math.sqrt(stdtrit(n - 1, p / 2) ** 2 * by_seed + ndtri(p / 2) ** 2 * by_problem)
+
+    p = math.exp(brentq(lambda x: half(math.exp(x)) - abs(mean), -200, 0)) if half(math.exp(-200)) > abs(mean) else 0.0
+    low, high = mean - half(1 - LEVEL), mean + half(1 - LEVEL)
+    within = abs(mean) + half(2 * (1 - LEVEL))
+    return Comparison(mean, low, high, p, n, _verdict(p < 1 - LEVEL, mean), within=within, covers=covers)
 
 
 def paired_prompts(a: ArrayLike, b: ArrayLike, rng: np.random.Generator, n_boot: int = 10_000) -> Comparison:
@@ -122,7 +149,9 @@ def paired_prompts(a: ArrayLike, b: ArrayLike, rng: np.random.Generator, n_boot:
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = min((means <= 1e-12).mean(), (means >= -1e-12).mean())
     p = float(min(1.0, 2 * (tail * n_boot + 1) / (n_boot + 1)))
-    return Comparison(mean, float(low), float(high), p, n, _verdict(low > 1e-12 or high < -1e-12, mean), note)
+    within = float(np.abs(np.quantile(means, [1 - LEVEL, LEVEL])).max())
+    verdict = _verdict(low > 1e-12 or high < -1e-12, mean)
+    return Comparison(mean, float(low), float(high), p, n, verdict, note, within, "problems, given the seed")
 
 
 def holm(p: ArrayLike) -> np.ndarray:
@@ -152,15 +181,3 @@ def _differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 def _verdict(resolved: bool, mean: float) -> str:
     return UNRESOLVED if not resolved else "higher" if mean > 0 else "lower"
-
-
-def _seeds_to_resolve(effect: float, n: int) -> int | None:
-    """Fewest pairs > n at which a paired t test has a power of 0.8 at a true effect (mean / standard deviation of the
-    differences); None beyond millions. (statsmodels' solve_power fails at large effects, and its last digits differ.)"""
-    if effect < 1e-3:
-        return None
-    z = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
-    m = max(n + 1, math.floor((z / effect) ** 2))  # the normal answer is a lower bound
-    while stats.nct.sf(stats.t.ppf((1 + LEVEL) / 2, m - 1), m - 1, effect * math.sqrt(m)) < POWER:
-        m += 1
-    return m

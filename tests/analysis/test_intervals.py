@@ -67,7 +67,8 @@ def test_paired_t_by_hand():
     assert got.p == pytest.approx(2 * scipy_stats.t.sf(t, 2))
     assert got.high - got.difference == pytest.approx(4.302653 * d.std(ddof=1) / math.sqrt(3), rel=1e-6)
     assert got.p > 0.05 and got.verdict == intervals.UNRESOLVED  # three seeds, and a difference twice the spread
-    assert got.n_to_resolve > 3
+    half = scipy_stats.t.ppf(0.95, 2) * d.std(ddof=1) / math.sqrt(3)
+    assert got.within == pytest.approx(got.difference + half) and got.covers == "seeds"
 
 
 def test_paired_interval_covers_and_its_verdict_agrees_with_it():
@@ -89,22 +90,37 @@ def test_paired_finds_a_difference_in_nothing_five_times_in_a_hundred(n):
     assert np.mean(found) == pytest.approx(0.05, abs=0.02)
 
 
-def test_the_seeds_said_to_resolve_do_resolve():
-    d = np.array([0.03, 0.00, 0.02, -0.01])
-    asked = intervals.paired(d, np.zeros(4)).n_to_resolve
-    rng = np.random.default_rng(3)
-    draws = rng.normal(d.mean(), d.std(ddof=1), (4000, asked))
-    power = (scipy_stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
-    assert power == pytest.approx(0.8, abs=0.04)
-    fewer = (scipy_stats.ttest_1samp(draws[:, : asked - 2], 0, axis=1).pvalue < 0.05).mean()
-    assert fewer < power
+def test_equal_differences_give_no_verdict():
+    for a, b in (([0.5, 0.6], [0.4, 0.5]), ([0.4, 0.5], [0.4, 0.5])):
+        same = intervals.paired(a, b)
+        assert same.verdict == intervals.UNRESOLVED and math.isnan(same.low) and "no verdict" in same.note
+    floor = np.zeros((2, 40))  # two seeds near the floor, alike by chance
+    floor[:, :3] = 1
+    assert intervals.two_way(floor).verdict == intervals.UNRESOLVED
 
 
-def test_equal_differences_are_not_taken_for_certainty_without_a_word():
-    same = intervals.paired([0.5, 0.6], [0.4, 0.5])
-    assert same.verdict == "higher" and "not measured" in same.note
-    none = intervals.paired([0.4, 0.5], [0.4, 0.5])
-    assert none.verdict == intervals.UNRESOLVED and none.p == 1
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("by_seed, by_problem", [(0.003, 0.4), (0.03, 0.3), (0.03, 0.0)])
+def test_two_way_interval_covers_other_seeds_and_other_problems(seeds, by_seed, by_problem):
+    rng, truth, hits, within, alone = np.random.default_rng(seeds), 0.04, [], [], []
+    for _ in range(600):
+        luck, kind = rng.normal(0, by_seed, (seeds, 1)), rng.normal(0, by_problem, 150)
+        d = truth + luck + kind + rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1], size=(seeds, 150))
+        got, seeds_only = intervals.two_way(d), intervals.paired(d.mean(1), np.zeros(seeds))
+        hits.append(got.low <= truth <= got.high)
+        within.append(got.within >= truth)
+        alone.append(seeds_only.low <= truth <= seeds_only.high)
+        assert got.high - got.low >= seeds_only.high - seeds_only.low and got.covers == "seeds and problems"
+    assert np.mean(hits) > 0.93 and np.mean(within) > 0.93  # on the safe side
+    assert np.mean(alone) < 0.9 or not by_problem or seeds < 5
+
+
+def test_two_way_is_the_paired_t_where_nothing_persists_in_problems():
+    d = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1.0], [1, 1, 0, 1]])
+    got, by_seed = intervals.two_way(d), intervals.paired(d.mean(1), np.zeros(3))
+    assert (got.low, got.high, got.p) == pytest.approx((by_seed.low, by_seed.high, by_seed.p))
+    with pytest.raises(ValueError, match="by seed and problem"):
+        intervals.two_way([0.1, 0.2])
 
 
 def test_paired_refuses_unpaired_or_missing_seeds():
