@@ -1,17 +1,17 @@
-"""Prompts that teach each other: the chain within each skill, and what the data of some prompts does to all the others.
+"""Prompts that teach each other: the chain within each skill, and what the data of some prompts does to all others.
 
-A skill (a level, a template) is a group of prompts; each holds a law of p over its prompts. A round does three things:
+A skill (a level, a template) is a group of prompts with a law of p over them. A round does three things:
 
-1. Memory. A prompt with data, whose right share is q, goes from log odds v to v' = v + memory (q - p'), which is where
-   cross-entropy on its data plus (v' - v)^2 / (2 memory) is least. Memory inf gives p' = q, the chain of `Dynamics`.
-2. Transfer. Every prompt of skill g goes the part 1 - exp(-transfer X_g) of the way to the right share of the skill's
-   data. X_g is the news in it: the weight in the mixture, over the skill's share of the prompts, of responses from outside
-   that are unlike what the model says, each counted by its chance not to be said.
+1. Memory. A prompt with data of right share q goes from log odds v to v' = v + memory (q - p'), where cross-entropy on its
+   data plus (v' - v)^2 / (2 memory) is least. Its data are its accepted samples, without any its kept labels.
+2. Transfer. Every prompt of skill g goes the part 1 - exp(-transfer X_g) of the way to the right share of the labels of
+   its skill. X_g is the news in them: weight in the mixture over the skill's share of prompts, each label counted by
+   the chance that the model would not have said it.
 3. Interference. All log odds fall by interference x L, L the loss that the mixture begins with: novelty x its news.
 
-Memory inf, transfer 0 and interference 0 are the tabular chain. Laws live on a grid that holds all values of that chain;
-between its points mass is split so that means are kept. All three grow with steps times learning rate (`times`).
-Not covered: policies other than hard and uniform, fits (analysis.predict)."""
+Memory inf, transfer 0 and interference 0 are the chain of `Dynamics`, exactly: laws live on a grid that holds all its values;
+between grid points mass is split so that means are kept. Not covered: policies but hard and uniform; under uniform, where the
+limit is the chain of samples alone, prompts with both kinds of data remember their samples; fits (analysis.predict)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, logit
 
 from boostlib.theory import chain
-from boostlib.theory.distributions import Histogram, Initial, support
+from boostlib.theory.distributions import Initial, support
 from boostlib.theory.parameters import Parameters, check_whole
 
-_GRID = 1 / (1 + np.exp(-np.linspace(-9, 9, 61)))
+_GRID = expit(np.linspace(-8, 8, 49))
+_NONE = 1e-300  # what there is no division by
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a round of one learner does; each number is at least 0. The default is the tabular learner."""
+    """What a round does to a learner; each number is at least 0. The default is the tabular learner."""
 
     memory: float = np.inf  # log odds that a prompt gains from right data of its own, where it is nearly always wrong
-    transfer: float = 0.0  # rate at which news from outside teaches the other prompts of its skill
+    transfer: float = 0.0  # rate at which news in labels teaches the other prompts of their skill
     interference: float = 0.0  # log odds that all prompts lose for each nat of the mixture's first loss
 
     def __post_init__(self) -> None:
@@ -46,129 +48,104 @@ class Transfer:
 
 
 def by_skill(
-    d: Parameters, learner: Transfer, p0: Sequence[Initial], share: Sequence[float], rounds: int,
+    d: Parameters, learner: Transfer, p0: Sequence[Initial], share: Sequence[float], rounds: int, *,
     labels: float | None = None, loss: float | None = None,
 ) -> np.ndarray:  # fmt: skip
     """E[p_t] by skill, shape (rounds + 1, skills); ``@ share`` is the accuracy. p0: the law of each skill; ``share`` of the
     prompts that it has. ``d.beta`` may be one number a skill. ``labels``: labels a prompt and round, shared over those that
     the policy names; None: ``d.m`` for each of these. ``loss``: what the first round's mixture begins with, where it was
-    measured; in later rounds it goes with the news. None: the news itself."""
+    measured; later it goes with the news. None: the news itself."""
     check_whole(0, rounds=rounds)
-    share = np.asarray(share, float) / np.sum(share)
-    if share.shape != (len(p0),) or not (share >= 0).all():
-        raise ValueError(f"share = {share!r}: give one number of at least 0 for each of {len(p0)} skills, not all 0.")
+    share = np.asarray(share, float)
+    if share.shape != (len(p0),) or not (share >= 0).all() or abs(share.sum() - 1) > 1e-9:
+        raise ValueError(f"share = {share!r}: give each of the {len(p0)} skills its share of the prompts, summing to 1.")
     if np.ndim(d.beta) and len(d.beta) != len(p0):
         raise ValueError(f"beta has {len(d.beta)} values for {len(p0)} skills; give one number, or one a skill.")
-    return _MeanField(d, learner, p0, share, labels).run(rounds, loss)
+    skills, curve, novelty = _Skills(d, learner, p0, share, labels), [], 1.0
+    for t in range(rounds + 1):
+        curve.append(skills.mass @ skills.p)
+        if t < rounds:
+            asked, weight, news = skills.data()
+            if t == 0 and loss is not None:
+                novelty = loss / max(news, _NONE)
+            skills.learn(asked, weight, novelty * news)
+    return np.array(curve)
 
 
-class _MeanField:
-    """Masses (skills, n) of prompts on a grid p (n,), each row summing to 1, moved round by round."""
+class _Skills:
+    """Masses (skills, n) of prompts on a grid p (n,), each row summing to 1. Leading 2s are right and wrong responses."""
 
     def __init__(self, d: Parameters, learner: Transfer, p0: Sequence[Initial], share: np.ndarray, labels: float | None):
         self.d, self.learner, self.share, self.labels = d, learner, share, labels
-        laws = [support(p, 30) for p in p0]
-        keep, means = np.array([1 - d.gamma_fn, d.gamma_fp]), [p @ w for p, w in laws]
-        beta = np.broadcast_to(means if d.beta == "p0" else d.beta, len(p0)).astype(float)
-        rnd = d.round(keep, np.stack([beta, 1 - beta], 1))
+        laws, keep = [support(p, 30) for p in p0], np.array([1 - d.gamma_fn, d.gamma_fp])
+        rnd = d.round(keep, None)
         states = rnd.states[0][:, 0]
         self.p = p = np.unique(np.concatenate([_GRID, [0, 1], states, *(values for values, _ in laws)]))
-        self.mass = np.stack([self.split(values, w) for values, w in laws])
-        reached, self.failed = chain.learnt(np.stack([p, 1 - p], 1), keep, d.k)
-        self.by_samples = self.moved(states[: len(reached)], reached)
-        self.samples = d.k * np.stack([p, 1 - p]) * keep[:, None]  # right and wrong ones in a prompt's data
-        self.kept = np.stack([beta, 1 - beta]) * rnd.keep_labels[:, None]  # chances that a label is right, wrong, and kept
+        self.says = np.stack([p, 1 - p])
+        self.mass = np.concatenate([self.split(values[None], w[None]) for values, w in laws])
+        reached, self.failed = chain.learnt(self.says.T, keep, d.k)
+        self.by_samples = self.moved(states[: len(reached), None], reached)
+        self.samples = d.k * self.says * keep[:, None]
+        beta = p if d.beta == "self" else np.array([v @ w for v, w in laws]) if d.beta == "p0" else np.array(d.beta)
+        beta = np.broadcast_to(beta if d.beta == "self" else beta.reshape(-1, 1), self.mass.shape)
+        self.kept = np.stack([beta, 1 - beta]) * rnd.keep_labels[:, None, None]  # chance of a label, and that it is kept
         if labels is None:
-            by_state, self.none = rnd.labeled(rnd.labeler)
-            self.by_labels = [self.moved(states, np.outer(chance, np.ones(p.size))) for chance in by_state.T]
-        else:  # as many as there are to share: their right share is then its mean
-            some = self.kept[0] / np.maximum(self.kept.sum(0), 1e-300)
-            self.by_labels = [self.moved(np.array([q]), np.ones((1, p.size))) for q in some]
+            by_state, none = zip(*(rnd.labeled(np.stack([b, 1 - b], 1)) for b in beta), strict=True)
+            self.none, moves = np.stack(none), ((states[:, None], chance) for chance in by_state)
+        else:  # as many as there are: their right share is then its mean
+            some = self.kept[0] / np.maximum(self.kept.sum(0), _NONE)
+            moves = ((q[None], np.ones((1, p.size))) for q in some)
+        self.by_labels = [self.moved(*each) for each in moves] if d.alpha != 0 and (d.m if labels is None else labels) else []
 
     def split(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(n,) mass on the grid: the weight of each value on its two neighbours, with the same mean."""
-        at = np.clip(np.searchsorted(self.p, values, "right"), 1, self.p.size - 1)
-        up = (values - self.p[at - 1]) / (self.p[at] - self.p[at - 1])
-        return sum(np.bincount(i, w, self.p.size) for i, w in ((at - 1, weights * (1 - up)), (at, weights * up)))
+        """(r, n) masses on the grid from values and weights (r, s): each weight on two neighbours, with the same mean."""
+        at, n = np.maximum(np.searchsorted(self.p, values, "left"), 1), self.p.size
+        up = weights * (values - self.p[at - 1]) / (self.p[at] - self.p[at - 1])
+        row = n * np.arange(len(values))[:, None]
+        both = np.concatenate([(row + at - 1).ravel(), (row + at).ravel()])
+        return np.bincount(both, np.concatenate([(weights - up).ravel(), up.ravel()]), n * len(values)).reshape(-1, n)
 
     def moved(self, q: np.ndarray, chance: np.ndarray) -> np.ndarray:
-        """(n, n) where the mass at each p (columns) goes if its data has right share q (s,) with chance (s, n)."""
-        to = remember(self.p, q[:, None], self.learner.memory)
-        return np.stack([self.split(*column) for column in zip(to.T, chance.T, strict=True)], 1)
+        """(n, n) where the mass at each p (rows) goes if its data has right share q (s, n) with chance (s, n)."""
+        return self.split(remember(self.p, q, self.learner.memory).T, chance.T)
 
-    def run(self, rounds: int, loss: float | None) -> np.ndarray:
-        curve, self.novelty = [self.mass @ self.p], 1.0
-        for _ in range(rounds):
-            self.step(loss)
-            loss = None
-            curve.append(self.mass @ self.p)
-        return np.array(curve)
-
-    def step(self, loss: float | None) -> None:
-        d, p = self.d, self.p
+    def data(self) -> tuple[float, np.ndarray, float]:
+        """Labels for each prompt that is asked; the weight (2, skills) of labels in the mixture; its news."""
+        d, unlike = self.d, 1 - self.says
         asked = self.mass * (self.failed if d.policy == "hard" else 1)
-        each = self.each(asked)
-        unlike = np.stack([1 - p, p])  # chance that the model does not say what is right, wrong
-        own = self.share * (self.samples @ self.mass.T)  # (2, skills) examples, a prompt of all
-        weak = self.share * self.kept * each * asked.sum(1)
-        own_news = self.share @ (self.mass @ (self.samples * unlike).sum(0))
-        weak_news = self.share * each * (self.kept * (unlike @ asked.T)).sum(0)
-        weight = self.weight(own.sum(), weak.sum())
-        x = weight * weak_news / max(weak.sum(), 1e-300)
-        news = (1 - weight) * own_news / max(own.sum(), 1e-300) + x.sum()
-        if loss is not None:
-            self.novelty = loss / news if news else 0.0
-        right = weak[0] / np.maximum(weak.sum(0), 1e-300)
+        each = 0.0 if not self.by_labels else d.m if self.labels is None else self.labels / max(self.share @ asked.sum(1), _NONE)
+        own, weak = self.share @ self.mass @ self.samples.T, each * self.kept * asked * self.share[:, None]
+        weight = float(weak.sum() > 0)
+        if weight and own.sum():
+            weight = weak.sum() / (own.sum() + weak.sum()) if d.alpha is None else d.alpha
+        self.weak_right = weak[0].sum(1) / np.maximum(weak.sum((0, 2)), _NONE)
+        labels = weight * (weak * unlike[:, None]).sum((0, 2)) / max(weak.sum(), _NONE)
+        samples = (1 - weight) * (self.share @ self.mass @ (self.samples * unlike).sum(0)) / max(own.sum(), _NONE)
+        return each, labels, samples + labels.sum()
 
-        self.mass = self.remembered(each)
-        part = -np.expm1(-self.learner.transfer * x / self.share)
-        to = p + part[:, None] * (right[:, None] - p)
-        to = _sigmoid(_logit(to) - self.learner.interference * self.novelty * news) * (1 - d.eta)
-        self.mass = np.stack([self.split(*row) for row in zip(to, self.mass, strict=True)])
-
-    def each(self, asked: np.ndarray) -> float:
-        """Labels for each asked prompt."""
-        if self.d.alpha == 0:
-            return 0.0
-        return self.d.m if self.labels is None else self.labels / max(self.share @ asked.sum(1), 1e-300)
-
-    def weight(self, own: float, weak: float) -> float:
-        """Of the labels in the mixture."""
-        if own == 0 or weak == 0:
-            return float(weak > 0)
-        return weak / (own + weak) if self.d.alpha is None else self.d.alpha
-
-    def remembered(self, each: float) -> np.ndarray:
-        """Masses after each prompt has learnt from its own samples, or, where it has none, from its own labels."""
+    def learn(self, each: float, news: np.ndarray, loss: float) -> None:
         failed = self.mass * self.failed
-        samples = self.mass - failed if self.d.alpha == 1 else self.mass @ self.by_samples.T
-        if not each:
-            return samples + failed
-        taught = np.stack([to @ row for to, row in zip(self.by_labels, failed, strict=True)])
-        none = self.none if self.labels is None else (1 - self.kept.sum(0)) ** each
-        if self.labels is not None:
-            taught *= 1 - none[:, None]
-        return samples + none[:, None] * failed + taught
+        self.mass = self.mass - failed if self.d.alpha == 1 else self.mass @ self.by_samples
+        if each:
+            none = self.none if self.labels is None else (1 - self.kept.sum(0)) ** each
+            some = failed if self.labels is None else failed * (1 - none)
+            self.mass += none * failed + np.stack([row @ to for row, to in zip(some, self.by_labels, strict=True)])
+        else:
+            self.mass += failed
+        part = -np.expm1(-self.learner.transfer * news / np.maximum(self.share, _NONE))
+        to = self.p + part[:, None] * (self.weak_right[:, None] - self.p)
+        to = expit(logit(to) - self.learner.interference * loss) * (1 - self.d.eta)
+        self.mass = self.split(to, self.mass)
 
 
 def remember(p: np.ndarray, q: np.ndarray, memory: float) -> np.ndarray:
-    """p' where logit p' = logit p + memory (q - p'), broadcast: from p at memory 0 to q at memory inf."""
+    """p' where logit p' = logit p + memory (q - p'), broadcast: p at memory 0, q at memory inf; 0 and 1 stay below inf."""
     if memory == np.inf:
         return q + 0 * p
-    v = _logit(np.clip(p, 1e-12, 1 - 1e-12))
-    low, high = v - memory, v + memory
-    for _ in range(40):
+    v = logit(np.clip(p, 1e-12, 1 - 1e-12))
+    low, high = v - memory, v + memory + 0 * q
+    for _ in range(30):  # bisection: the left side grows in p', the right side falls
         middle = (low + high) / 2
-        over = middle - v > memory * (q - _sigmoid(middle))
-        low, high = np.where(over, low, middle), np.where(over, middle, high)
-    return np.where((p > 0) & (p < 1), _sigmoid((low + high) / 2), p)
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return np.log(p) - np.log1p(-p)
-
-
-def _sigmoid(v: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-v))
+        below = middle - v < memory * (q - expit(middle))
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.where((p > 0) & (p < 1), expit((low + high) / 2), p)
