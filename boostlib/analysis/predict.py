@@ -1,83 +1,54 @@
-"""The theory's prediction for a run, from what was measured on it at round 0, and what a fit to round 1 adds.
+"""The theory's prediction of a run, from what its rounds 0 and 1 measure.
 
 Predictors of the accuracy of one sample on the training prompts, E[p_t]:
 
+- transfer: skills that teach each other (`theory.transfer`), from the accuracy by level at round 1. Memory, transfer and
+  interference are fitted to round 1 of two arms (`FIT_ON`) of the seed; all arms share them.
+- elsewhere: the same with the numbers of the first seed, which may be another pretrained model.
+- transfer_0: as transfer, from round 0: nothing that the arm's own training did is known.
 - tabular: the exact chain with the measured beta, gammas and law of p_0; nothing is fitted.
-- eta_pooling: its Monte Carlo with the loop's label budget; the learner error eta and the pooling over one skill that
-  all prompts share are fitted to round 1, one pair for all arms (they are of the learner, and one arm's single number
-  could not tell them apart).
-- eta_speed: as before without pooling, but a round goes only part of the way to what the tabular learner would have
-  learnt: eta from `do_nothing` (whose expected accuracy nothing else changes), one speed for each other arm.
 - round_1, round_0: nothing changes any more. What a prediction must beat.
 
-Not covered: measuring the inputs (measure), the model (theory).
+Not covered: measuring the inputs (measure, experiment.levels), the models (theory).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import lsq_linear
+from scipy.optimize import brentq, least_squares
 
-from boostlib.allocation import POLICIES
 from boostlib.analysis.intervals import mean_interval, paired
 from boostlib.analysis.measure import Calibration
-from boostlib.theory import Dynamics, Histogram
-from boostlib.theory.maps import spread
+from boostlib.theory import BetaLaw, Dynamics, Histogram, distributions
+from boostlib.theory.transfer import Transfer, by_skill
 
 PREDICTORS = {
-    "tabular": "theory, nothing fitted",
-    "eta_pooling": "theory, eta and pooling fitted",
-    "eta_speed": "theory slowed, eta and speed fitted",
+    "transfer": "transfer, fitted on two arms",
+    "elsewhere": "transfer, fitted on another seed",
+    "transfer_0": "transfer, from round 0",
+    "tabular": "tabular, nothing fitted",
     "round_1": "round 1 stays",
     "round_0": "round 0 stays",
 }
-PROMPTS, RUNS = 4000, 4  # of a Monte Carlo curve: its standard error is then below 0.003
-UNKNOWN_TO_THEORY = {"init_from": "previous", "accumulate": False, "dedup": False, "max_per_prompt": None}
+FIT_ON = ("filter_only", "boosting")
+UNKNOWN_TO_THEORY = dict(init_from="previous", accumulate=False, dedup=False, max_per_prompt=None, temperature=1)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """One arm as the theory takes it. ``dynamics.m``: labels of a labelled prompt in round 0, as a whole number, for the
-    chain; ``labels``: labels a prompt and round, which the policy shares out (None: ``dynamics.m`` for each)."""
-
-    dynamics: Dynamics
-    p0: Histogram
-    labels: float | None = None
-
-    def exact(self, rounds: int) -> np.ndarray:
-        """E[p_t], t = 0..rounds, by the chain; by Monte Carlo under a policy that shares a budget."""
-        if self.dynamics.policy in ("hard", "uniform"):
-            return self.dynamics.exact(self.p0, rounds)
-        return self.simulated(rounds)
-
-    def simulated(self, rounds: int, eta: float = 0.0, pooling: float = 0.0, speed: float = 1.0) -> np.ndarray:
-        """E[p_t] by Monte Carlo with the budget shared anew in each round: fewer failed prompts get more labels each."""
-        start = spread(self.p0, PROMPTS)
-        budget = None if self.labels is None else round(self.labels * PROMPTS)
-        skill = np.zeros(PROMPTS, int) if pooling else None
-        more = dict(budget=budget, skill=skill, pooling=float(pooling), speed=float(speed))
-        return replace(self.dynamics, eta=float(eta)).simulate(start, rounds, RUNS, 0, **more).mean(0)
-
-
-def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) -> Inputs:
-    """An arm's settings (`Settings.identity`) and what was measured of it, as the theory takes them; where there was nothing
-    to measure any number will do, it plays no role. Raises ValueError for settings that the theory does not hold."""
-    for name, value in UNKNOWN_TO_THEORY.items():
-        if settings[name] != value:
-            raise ValueError(f"the theory knows {name} = {value!r} alone, this arm has {settings[name]!r}")
-    if settings["temperature"] != 1 or settings["policy"] not in POLICIES:
-        raise ValueError("the theory knows samples at temperature 1 and the policies of the package alone")
+def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) -> tuple[Dynamics, Histogram]:
+    """An arm's settings (`Settings.identity`) and what was measured of it, as the chain takes them; where there was nothing to
+    measure any number will do. Its m: labels of a labelled prompt in round 0, as a whole number. Raises ValueError for
+    settings that the theory does not hold."""
+    check(settings)
     p0, k = Histogram(*measured.law.initial()), settings["k"]
     gamma_fp, gamma_fn = (0.0 if np.isnan(e.value) else e.value for e in (measured.gamma_fp, measured.gamma_fn))
     beta = 0.5 if np.isnan(measured.beta.value) else max(measured.beta.value, 1e-9)
     beta = {"self": "self", "base": "p0"}.get(settings["labeler"], beta)  # the model's own chance, f_0's, or measured
-
-    labels, m = None, settings["labels_per_prompt"]
+    m = settings["labels_per_prompt"]
     if m is None:  # a budget a round, which the policy shares out
         labels = k if settings["budget"] is None else settings["budget"] / prompts
         p, weights = np.array(p0.values), np.array(p0.weights)
@@ -85,67 +56,124 @@ def inputs_of(settings: Mapping[str, Any], measured: Calibration, prompts: int) 
         asked = weights @ rejected**k if settings["policy"] == "hard" else 1.0  # share of the prompts in round 0
         m = max(1, round(labels / asked)) if labels and asked > 0 else 0
     own = {name: settings[name] for name in ("alpha", "policy", "weak_data")}
-    return Inputs(Dynamics(k=k, beta=beta, gamma_fp=gamma_fp, gamma_fn=gamma_fn, m=int(m), **own), p0, labels or None)
+    return Dynamics(k=k, beta=beta, gamma_fp=gamma_fp, gamma_fn=gamma_fn, m=int(m), **own), p0
 
 
-def predict(table: pd.DataFrame, arms: Mapping[str, Inputs]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions for the rows of a round table (arm, seed, round, train_accuracy): arm, seed, round, predictor, predicted,
-    measured; and the numbers that were fitted, seed by seed, on its round 1 alone: predictor, seed, arm ("" for all),
-    name, value. Raises ValueError where there is no round 1."""
-    last = int(table["round"].max())
-    if last < 1:
-        raise ValueError("the run has no round 1, which eta, pooling and speed are fitted to")
-    measured = table.pivot(index=["seed", "arm"], columns="round", values="train_accuracy")
-    plain = {arm: x.exact(last) for arm, x in arms.items()}
-    start, own = np.array([x.simulated(1) for x in arms.values()]).T  # rounds 0 and 1 of each arm, nothing pooled
-    pool = np.array([x.simulated(1, pooling=1.0)[1] for x in arms.values()])
-    nothing = list(arms).index("do_nothing") if "do_nothing" in arms else None
-    curves, fitted = [], []
-    for seed, seen in measured.groupby("seed"):
-        seen = seen.droplevel("seed").reindex(list(arms))
-        first = seen[1].to_numpy()
-        eta, pooling = fit_pooling(first, own, pool)
-        eta_0, speeds = fit_speed(first, start, own, nothing)
-        fitted += [("eta_pooling", seed, "", "eta", eta), ("eta_pooling", seed, "", "pooling", pooling)]
-        fitted += [("eta_speed", seed, "", "eta", eta_0)]
-        fitted += [("eta_speed", seed, arm, "speed", speed) for arm, speed in zip(arms, speeds, strict=True)]
-        for (arm, x), speed in zip(arms.items(), speeds, strict=True):
-            truth = seen.loc[arm].to_numpy()
-            by = {
-                "tabular": plain[arm],
-                "eta_pooling": x.simulated(last, eta, pooling),
-                "eta_speed": x.simulated(last, eta_0, speed=1.0 if np.isnan(speed) else speed),
-                "round_1": np.r_[np.nan, np.full(last, truth[1])],
-                "round_0": np.full(last + 1, truth[0]),
-            }
-            for name, curve in by.items():
-                rows = {"arm": arm, "seed": seed, "round": np.arange(last + 1), "predictor": name}
-                curves.append(pd.DataFrame(rows | {"predicted": curve, "measured": truth}))
-    fitted = pd.DataFrame(fitted, columns=["predictor", "seed", "arm", "name", "value"])
-    return pd.concat(curves, ignore_index=True), fitted
+def check(settings: Mapping[str, Any]) -> None:
+    """ValueError for an arm that the theory does not hold."""
+    for name, value in UNKNOWN_TO_THEORY.items():
+        if settings[name] != value:
+            raise ValueError(f"the theory knows {name} = {value!r} alone, this arm has {settings[name]!r}")
+    if settings["policy"] not in ("hard", "uniform"):
+        raise ValueError(f"the theory knows the policies 'hard' and 'uniform' alone, this arm has {settings['policy']!r}")
 
 
-def fit_pooling(first: np.ndarray, own: np.ndarray, pool: np.ndarray) -> tuple[float, float]:
-    """Least squares of eta and pooling in first = (1 - eta) ((1 - pooling) own + pooling pool), each (arms,), both in
-    [0, 1]: the model's first round is linear in both factors, so the fit is exact. Arms that are missing are left out."""
-    there = ~np.isnan(first)  # first = u own + v pool with u, v >= 0 and 1 - eta = u + v <= 1
-    free = lsq_linear(np.stack([own, pool], 1)[there], first[there], bounds=(0, 1)).x
-    if (kept := free.sum()) > 1:  # on the boundary eta = 0: one number is left
-        gap = (pool - own)[there]
-        return 0.0, float(np.clip(gap @ (first - own)[there] / max(gap @ gap, 1e-12), 0, 1))
-    return float(min(1 - kept, 1 - 1e-9)), float(free[1] / kept) if kept > 0 else 0.0
+@dataclass(frozen=True)
+class Skills:
+    """An arm in one round as `theory.transfer` takes it. ``rate``: steps x learning rate, in units of those of `FIT_ON`."""
+
+    dynamics: Dynamics
+    p0: tuple[BetaLaw, ...]
+    share: np.ndarray
+    labels: float | None
+    loss: float
+    rate: float = 1.0
+
+    def curve(self, learner: Transfer, rounds: int) -> np.ndarray:
+        """Accuracy by skill, (rounds + 1, skills), from this round on."""
+        more = dict(labels=self.labels, loss=self.loss)
+        return by_skill(self.dynamics, learner.times(self.rate), self.p0, self.share, rounds, **more)
 
 
-def fit_speed(first: np.ndarray, start: np.ndarray, own: np.ndarray, nothing: int | None) -> tuple[float, np.ndarray]:
-    """eta from the arm at place ``nothing`` (None: 0), and for each other arm the speed in [0, 1] that gives its round 1:
-    first = (1 - eta) (start + speed (own - start)). NaN where the round is missing or the theory expects no change."""
-    eta = 0.0 if nothing is None else float(np.clip(1 - first[nothing] / own[nothing], 0, 1 - 1e-9))
-    gap = own - start
-    with np.errstate(divide="ignore", invalid="ignore"):
-        speeds = np.clip((first / (1 - eta) - start) / np.where(np.abs(gap) < 1e-3, np.nan, gap), 0, 1)
-    if nothing is not None:
-        speeds[nothing] = np.nan
-    return eta, speeds
+def skills_of(levels: pd.DataFrame, settings: Mapping[str, Any], loss: float, rate: float = 1.0) -> Skills:
+    """From the rows of `experiment.levels` of one arm, seed and round; ``loss``: the first loss of the training on it.
+    Raises ValueError for settings that the theory does not hold."""
+    check(settings)
+    n, asked = levels["n_prompts"].to_numpy(float), levels["labels"].to_numpy(float)
+    right = levels["labels_right"].to_numpy(float)
+    beta = (right + (right.sum() + 0.5) / (asked.sum() + 1)) / (asked + 1)  # a level that was not asked: as all are
+    own = {name: settings[name] for name in ("k", "gamma_fp", "gamma_fn", "alpha", "policy", "weak_data")}
+    d = Dynamics(beta="self" if settings["labeler"] == "self" else beta, m=int(asked.any()), **own)
+    seen = zip(levels["sampled"], levels["failed"] / n, n, strict=True)
+    laws = tuple(law_of(p, failed, d, 0.5 / (d.k * size)) for p, failed, size in seen)
+    return Skills(d, laws, n / n.sum(), asked.sum() / n.sum() if asked.any() else None, float(loss or 0), rate)
+
+
+def law_of(p: float, failed: float, d: Dynamics, least: float) -> BetaLaw:
+    """The Beta law of mean p (at least ``least`` off 0 and 1) whose share of prompts without accepted samples is ``failed``;
+    where all are accepted that says nothing, and a + b is 1."""
+    p = float(np.clip(p, least, 1 - least))
+
+    def law(size: float) -> BetaLaw:
+        return BetaLaw(p * np.exp(size), (1 - p) * np.exp(size))
+
+    def off(size: float) -> float:
+        x, w = distributions.support(law(size), 60)
+        return w @ (1 - x * (1 - d.gamma_fn) - (1 - x) * d.gamma_fp) ** d.k - failed
+
+    ends = (-3.0, 5.0)  # the wider the law, the more fail
+    if d.gamma_fp == 1:
+        return law(0.0)
+    return law(brentq(off, *ends, xtol=1e-3) if off(ends[0]) > 0 > off(ends[1]) else ends[int(off(ends[1]) >= 0)])
+
+
+def fit_transfer(arms: Iterable[tuple[Skills, np.ndarray]]) -> Transfer:
+    """Least squares of memory, transfer and interference, from pairs of an arm and its accuracy by skill a round later."""
+    arms = list(arms)
+
+    def off(x: np.ndarray) -> np.ndarray:
+        learner = Transfer(*np.exp(x).tolist())
+        return np.concatenate([np.sqrt(a.share) * (a.curve(learner, 1)[1] - after) for a, after in arms])
+
+    starts = ([0.0, -0.5, 0.5], [0.7, 0.0, 0.0])
+    found = [least_squares(off, x, bounds=(-6, 3), diff_step=1e-3, x_scale=1.0) for x in starts]
+    return Transfer(*np.exp(min(found, key=lambda r: r.cost).x).tolist())
+
+
+def predict(
+    table: pd.DataFrame, levels: pd.DataFrame, settings: Mapping[str, Mapping[str, Any]],
+    chains: Mapping[str, tuple[Dynamics, Histogram]], fit_on: Sequence[str] = FIT_ON,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Predictions for the rows of a round table with rounds 0 and 1 at least: arm, seed, round, predictor, predicted, measured;
+    those of `transfer` by level; and what was fitted: seed, memory, transfer, interference. ``levels``: `experiment.levels`;
+    ``chains``: `inputs_of` by arm, the arms to predict. Raises ValueError where an arm to fit on, or round 1, is missing."""
+    rows = {key: part.sort_values("level") for key, part in levels.groupby(["arm", "seed", "round"])}
+    losses = table.set_index(["arm", "seed", "round"])["loss_first"]
+    rate = {arm: s["steps"] * s["lr"] for arm, s in settings.items()}
+    seeds = sorted({seed for arm, seed, t in rows if arm == fit_on[0] and t == 1})
+    if not seeds or any((arm, seed, 1) not in rows for arm in fit_on for seed in seeds):
+        raise ValueError(f"transfer is fitted to round 1 of {' and '.join(fit_on)}: run these arms for a round at least")
+
+    def at(arm: str, seed: int, t: int) -> Skills:
+        return skills_of(rows[arm, seed, t], settings[arm], losses[arm, seed, t], rate[arm] / rate[fit_on[0]])
+
+    learners = {s: fit_transfer((at(a, s, 0), rows[a, s, 1]["sampled"].to_numpy()) for a in fit_on) for s in seeds}
+    totals, by_level = [], []
+    for (arm, seed), part in table.groupby(["arm", "seed"], sort=False):
+        if arm not in chains or seed not in learners or (arm, seed, 1) not in rows:
+            continue
+        truth = part.sort_values("round")["train_accuracy"].to_numpy()
+        last, zero, one = len(truth) - 1, at(arm, seed, 0), at(arm, seed, 1)
+        levelled, nothing = one.curve(learners[seed], last - 1), np.r_[np.nan]
+        curves = {
+            "transfer": np.r_[nothing, levelled @ one.share],
+            "transfer_0": zero.curve(learners[seed], last) @ zero.share,
+            "tabular": chains[arm][0].exact(chains[arm][1], last),
+            "round_1": np.r_[nothing, np.full(last, truth[1])],
+            "round_0": np.full(last + 1, truth[0]),
+        }
+        if seed != seeds[0]:
+            curves["elsewhere"] = np.r_[nothing, one.curve(learners[seeds[0]], last - 1) @ one.share]
+        of = {"arm": arm, "seed": seed}
+        totals += [
+            pd.DataFrame(of | {"round": range(last + 1), "predictor": name, "predicted": y, "measured": truth})
+            for name, y in curves.items()
+        ]
+        for t, y in enumerate(levelled, 1):
+            seen = rows[arm, seed, t]
+            by_level.append(seen[["level"]].assign(**of, round=t, predicted=y, measured=seen["sampled"]))
+    fitted = pd.DataFrame([{"seed": seed} | vars(learner) for seed, learner in learners.items()])
+    return pd.concat(totals, ignore_index=True), pd.concat(by_level, ignore_index=True), fitted
 
 
 def errors(curves: pd.DataFrame, against: str = "round_1", after: int = 1, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -159,7 +187,7 @@ def errors(curves: pd.DataFrame, against: str = "round_1", after: int = 1, by: S
     for key in order:
         *of, predictor = key if by else (key,)
         mine = by_seed.loc[(*of, predictor)]
-        one, c = mean_interval(mine), paired(mine, by_seed.loc[(*of, against)])
+        one, c = mean_interval(mine), paired(mine, by_seed.loc[(*of, against)].loc[mine.index])
         verdict = "reference" if predictor == against else c.verdict
         rows.append((*of, predictor, one.value, one.low, one.high, one.n, c.difference, c.low, c.high, verdict))
     columns = "predictor mae low high seeds difference difference_low difference_high verdict".split()
