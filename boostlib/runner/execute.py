@@ -30,7 +30,7 @@ KERNEL = "boostlib"
 NEEDS = {"05": ("02",), "06": ("02", "03", "04", "05")}  # whose runs a notebook reads; without them it is skipped
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 MACHINE = re.compile(rf"\[Errno (1|5|13|28|30|122)\]|No space left on device|Read-only file system|{runs.BUSY}")
-LIFELINE = "__import__('boostlib.runs', fromlist=['_']).end_with_parent({})"
+LIFELINE = "__import__('boostlib.runs', fromlist=['_']).end_with_parent({}, get_ipython().kernel)"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -55,8 +56,13 @@ def held(folder: str | Path) -> bool:
     return False
 
 
-def end_with_parent(parent: int) -> None:
-    """Called by a worker: it ends with the process ``parent``, however that ends, and its locks with it."""
+def end_with_parent(parent: int, kernel: Any = None) -> None:
+    """Called by a worker, or a ``kernel`` that the runner started: it ends with the process ``parent``, however that ends, and
+    its locks with it. SIGINT ends it at once: half an interrupt is worse, as ipykernel then loses the reply to a cell, for
+    which nbclient waits for ever, and what a worker computes comes back as KeyboardInterrupt."""
+    if kernel:  # around every message it sets its own handler
+        kernel.pre_handler_hook, kernel.post_handler_hook = lambda: None, lambda: None
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

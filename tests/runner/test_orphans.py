@@ -106,3 +106,13 @@ def test_who_is_killed_leaves_nobody_behind_and_the_same_command_ends_the_same(p
         assert not [kind(process) for process in alive(mark)], "left behind"
     assert start(project, "sweep", "loops.yaml")[0].wait(300) == 0
     assert len(whole) > 20 and results(project) == whole
+
+
+LOST = """import os
+get_ipython().kernel.finish_metadata = lambda *about: os.kill(os.getpid(), 2)"""  # after a cell, before the reply to it
+
+
+def test_an_interrupt_that_costs_a_kernel_its_reply_ends_the_run(tmp_path):
+    small_project.write(small_project.project(tmp_path), "02_gsm8k_boosting", LOST, "print(1)")
+    first, mark = start(tmp_path, "run", "02", "--profile", "mini")
+    assert first.wait(60) == 1 and not alive(mark)
