@@ -55,19 +55,28 @@ def theory_grid(table: pd.DataFrame, without: Mapping[float, float], rounds: int
 
 def against_labels(table: pd.DataFrame, target: float | None = None, without: pd.DataFrame | None = None) -> Figure:
     """Accuracy against labels spent (`compare.with_spent`), a line a policy: greedy on test problems, sampled on training
-    prompts. ``without``: rows of an arm without labels, dashed at the same rounds' labels. ``target``: dotted."""
+    prompts. Over four policies no bands, which nobody could tell apart: a `forest` has the intervals of their ends.
+    ``without``: rows of an arm without labels, dashed at the same rounds' labels. ``target``: dotted."""
     fig = Figure(figsize=(PAGE, 3.3), layout="constrained")
     axes = [side.subplots() for side in fig.subfigures(1, 2)]
     measures = {
         "test_accuracy": ("n_test", "test problems, greedy"),
-        "train_accuracy": (None, "training prompts, one sample"),  # k samples a prompt: Wilson does not fit one seed
+        "train_accuracy": ("n_train", "training prompts, one sample"),
     }
-    draw.note_seeds(fig, table)
+    if bands := table["arm"].nunique() <= 4:
+        draw.note_seeds(fig, table)
+    else:
+        draw.note(fig, f"means over {table['seed'].nunique()} seeds")
     for ax, (metric, (n, title)) in zip(axes, measures.items(), strict=True):
         ax.set_title(title, loc="left")
         if target is not None and metric == "test_accuracy":
             ax.axhline(target, color="#777777", lw=0.8, ls=":")
-        last = draw.curves(ax, table, metric, x="spent", n=n, ends=False).groupby("arm").tail(1).set_index("arm")
+        last = (
+            draw.curves(ax, table, metric, x="spent", n=n, ends=False, bands=bands)
+            .groupby("arm")
+            .tail(1)
+            .set_index("arm")
+        )
         ends = [(last["spent"][a], last["mean"][a], label_of(a), c) for a, c in colours_of(table["arm"]).items()]
         if without is not None and len(without):
             line = without.groupby("spent")[metric].mean()

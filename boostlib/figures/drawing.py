@@ -1,7 +1,7 @@
 """What figures share: means with intervals, lines with their bands and names, dots with whiskers, keys, notes.
 
-Bands and whiskers are t intervals over seeds; where an arm has one seed, Wilson intervals over the prompts, and a line
-under the figure says so. Not covered: colours, style and saving (palette), whole figures.
+Bands and whiskers are t intervals over seeds; where an arm has one seed, Wilson intervals over the prompts (k samples of
+one count as one), and a line under the figure says so. Not covered: colours, style and saving (palette), whole figures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def summarise(table: pd.DataFrame, value: str, by: Sequence[str], n: str | None 
         one = intervals.mean_interval(group[value])
         if len(group) == 1 and n is not None:
             prompts = int(group[n].iloc[0])
-            one = intervals.proportion(int(np.rint(group[value].iloc[0] * prompts)), prompts)
+            one = intervals.proportion(group[value].iloc[0] * prompts, prompts)  # a share of k samples is between
         rows.append((*key, one.value, one.low, one.high, len(group)))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
 
@@ -41,8 +41,9 @@ def panels(rows: int, columns: int, height: float, width: float = PAGE, **more) 
 
 
 def curves(
-    ax: Axes, table: pd.DataFrame, y: str, x="round", by="arm", n: str | None = None, ends=True, colours: Mapping = None
-) -> pd.DataFrame:
+    ax: Axes, table: pd.DataFrame, y: str, x="round", by="arm", n: str | None = None, ends=True, colours: Mapping = None,
+    bands=True,
+) -> pd.DataFrame:  # fmt: skip
     """One line per value of ``by``: the mean of y over seeds at each x, its 95% band, its name at its end; returns what
     was drawn. ``colours``: name -> colour, in the order of drawing; None: ``colours_of`` the names."""
     colours = colours_of(table[by]) if colours is None else colours
@@ -51,8 +52,9 @@ def curves(
     ceiling = 1.0 if "accuracy" in y else np.inf
     for name, colour in colours.items():
         line = drawn[drawn[by] == name]
-        band = line["low"].clip(floor), line["high"].clip(upper=ceiling)
-        ax.fill_between(line[x], *band, color=colour, alpha=0.16, linewidth=0)
+        if bands:
+            band = line["low"].clip(floor), line["high"].clip(upper=ceiling)
+            ax.fill_between(line[x], *band, color=colour, alpha=0.16, linewidth=0)
         ax.plot(line[x], line["mean"], color=colour, marker="o", markeredgewidth=0)
     if "accuracy" in y:
         percents(ax.yaxis)
@@ -133,7 +135,7 @@ def note_seeds(fig: Figure, table: pd.DataFrame) -> None:
     least, most = table.groupby("arm")["seed"].nunique().agg(["min", "max"])
     text = f"95% t intervals over {least if least == most else f'{least} to {most}'} seeds"
     if most == 1:
-        text = "one seed: 95% Wilson intervals over problems, given the seed"
+        text = "one seed: 95% Wilson intervals over problems (k samples count as one), given the seed"
     elif least == 1:
         text += "; arms with one seed: Wilson, over problems, given the seed"
     note(fig, text)

@@ -48,10 +48,13 @@ def style() -> None:
     import seaborn as sns
 
     if "inline" in (mpl.get_backend(auto_select=False) or ""):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
         plt.switch_backend(mpl.get_backend())  # or a notebook prints a Figure's name where its picture should be
+        set_matplotlib_formats("retina")
     sns.set_theme(style="ticks", context="paper", font="DejaVu Sans")
     mpl.rc("figure", **{"dpi": 110, "constrained_layout.use": True})
-    mpl.rc("savefig", dpi=200)
+    mpl.rc("savefig", dpi=200, facecolor="white")  # a dark page shows it too
     mpl.rc("font", size=8)
     mpl.rc("legend", fontsize=7.5)
     mpl.rc("axes", titlesize=8.5, labelsize=8, linewidth=0.7, axisbelow=True, grid=True)
@@ -62,14 +65,18 @@ def style() -> None:
     mpl.rc("pdf", fonttype=42)
 
 
-def save(fig: Figure, name: str, data: pd.DataFrame, manifest_hash: str, folder: str | Path = "figures") -> list[Path]:
+def save(
+    fig: Figure, name: str, data: pd.DataFrame, manifest_hash: str, folder: str | Path = "figures", caption: str = ""
+) -> list[Path]:
     """Write folder/name.png, .pdf and .csv, each whole or not at all; returns the three paths. The manifest's hash is PNG
-    text "Manifest", a PDF keyword and the CSV's last column. The same figure and data give the same bytes."""
+    text "Manifest", a PDF keyword and the CSV's last column; the caption, for who cannot see it too, is PNG text
+    "Description". The same figure and data give the same bytes."""
     if not manifest_hash:
         raise ValueError("manifest_hash is empty: pass the hash of the manifest whose run made the data")
     pdf = {"Creator": None, "Producer": None, "CreationDate": None, "Keywords": f"manifest {manifest_hash}"}
     files = {}
-    for kind, metadata in {"png": {"Software": None, "Manifest": manifest_hash}, "pdf": pdf}.items():
+    png = {"Software": None, "Manifest": manifest_hash} | ({"Description": caption} if caption else {})
+    for kind, metadata in {"png": png, "pdf": pdf}.items():
         buffer = io.BytesIO()
         fig.savefig(buffer, format=kind, metadata=metadata)
         files[kind] = buffer.getvalue()
