@@ -65,7 +65,9 @@ def check(settings: Mapping[str, Any]) -> None:
         if settings[name] != value:
             raise ValueError(f"the theory knows {name} = {value!r} alone, this arm has {settings[name]!r}")
     if settings["policy"] not in ("hard", "uniform"):
-        raise ValueError(f"the theory knows the policies 'hard' and 'uniform' alone, this arm has {settings['policy']!r}")
+        raise ValueError(
+            f"the theory knows the policies 'hard' and 'uniform' alone, this arm has {settings['policy']!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def predict(
     rate = {arm: s["steps"] * s["lr"] for arm, s in settings.items()}
     seeds = sorted({seed for arm, seed, t in rows if arm == fit_on[0] and t == 1})
     if not seeds or any((arm, seed, 1) not in rows for arm in fit_on for seed in seeds):
-        raise ValueError(f"transfer is fitted to round 1 of {' and '.join(fit_on)}: run these arms for a round at least")
+        raise ValueError(
+            f"transfer is fitted to round 1 of {' and '.join(fit_on)}: run these arms for a round at least"
+        )
 
     def at(arm: str, seed: int, t: int) -> Skills:
         return skills_of(rows[arm, seed, t], settings[arm], losses[arm, seed, t], rate[arm] / rate[fit_on[0]])

@@ -58,7 +58,9 @@ def by_skill(
     check_whole(0, rounds=rounds)
     share = np.asarray(share, float)
     if share.shape != (len(p0),) or not (share >= 0).all() or abs(share.sum() - 1) > 1e-9:
-        raise ValueError(f"share = {share!r}: give each of the {len(p0)} skills its share of the prompts, summing to 1.")
+        raise ValueError(
+            f"share = {share!r}: give each of the {len(p0)} skills its share of the prompts, summing to 1."
+        )
     if np.ndim(d.beta) and len(d.beta) != len(p0):
         raise ValueError(f"beta has {len(d.beta)} values for {len(p0)} skills; give one number, or one a skill.")
     skills, curve, novelty = _Skills(d, learner, p0, share, labels), [], 1.0
@@ -75,7 +77,9 @@ def by_skill(
 class _Skills:
     """Masses (skills, n) of prompts on a grid p (n,), each row summing to 1. Leading 2s are right and wrong responses."""
 
-    def __init__(self, d: Parameters, learner: Transfer, p0: Sequence[Initial], share: np.ndarray, labels: float | None):
+    def __init__(
+        self, d: Parameters, learner: Transfer, p0: Sequence[Initial], share: np.ndarray, labels: float | None
+    ):
         self.d, self.learner, self.share, self.labels = d, learner, share, labels
         laws, keep = [support(p, 30) for p in p0], np.array([1 - d.gamma_fn, d.gamma_fp])
         rnd = d.round(keep, None)
@@ -88,14 +92,18 @@ class _Skills:
         self.samples = d.k * self.says * keep[:, None]
         beta = p if d.beta == "self" else np.array([v @ w for v, w in laws]) if d.beta == "p0" else np.array(d.beta)
         beta = np.broadcast_to(beta if d.beta == "self" else beta.reshape(-1, 1), self.mass.shape)
-        self.kept = np.stack([beta, 1 - beta]) * rnd.keep_labels[:, None, None]  # chance of a label, and that it is kept
+        self.kept = (
+            np.stack([beta, 1 - beta]) * rnd.keep_labels[:, None, None]
+        )  # chance of a label, and that it is kept
         if labels is None:
             by_state, none = zip(*(rnd.labeled(np.stack([b, 1 - b], 1)) for b in beta), strict=True)
             self.none, moves = np.stack(none), ((states[:, None], chance) for chance in by_state)
         else:  # as many as there are: their right share is then its mean
             some = self.kept[0] / np.maximum(self.kept.sum(0), _NONE)
             moves = ((q[None], np.ones((1, p.size))) for q in some)
-        self.by_labels = [self.moved(*each) for each in moves] if d.alpha != 0 and (d.m if labels is None else labels) else []
+        self.by_labels = (
+            [self.moved(*each) for each in moves] if d.alpha != 0 and (d.m if labels is None else labels) else []
+        )
 
     def split(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(r, n) masses on the grid from values and weights (r, s): each weight on two neighbours, with the same mean."""
@@ -113,7 +121,13 @@ class _Skills:
         """Labels for each prompt that is asked; the weight (2, skills) of labels in the mixture; its news."""
         d, unlike = self.d, 1 - self.says
         asked = self.mass * (self.failed if d.policy == "hard" else 1)
-        each = 0.0 if not self.by_labels else d.m if self.labels is None else self.labels / max(self.share @ asked.sum(1), _NONE)
+        each = (
+            0.0
+            if not self.by_labels
+            else d.m
+            if self.labels is None
+            else self.labels / max(self.share @ asked.sum(1), _NONE)
+        )
         own, weak = self.share @ self.mass @ self.samples.T, each * self.kept * asked * self.share[:, None]
         weight = float(weak.sum() > 0)
         if weight and own.sum():
