@@ -83,22 +83,22 @@ def levels(table: pd.DataFrame, kind: Mapping[str, Any]) -> pd.DataFrame:
     labels_right, kept_right and kept_wrong (of D)."""
     by, parts = ["arm", "seed", "round", "level"], []
     for _, run in table.groupby(["arm", "seed"], sort=False):  # one at a time: the samples of a study fill the memory
-        greedy, samples = answers(run), answers(run, "samples")
-        labels = answers(run, "labels") if run["labels"].any() else samples[:0]
-        greedy, samples, labels = (rows.assign(level=rows["id"].map(kind)) for rows in (greedy, samples, labels))
-        kept = samples[samples["accepted"]]
-        solved = samples.groupby([*by, "id"])["accepted"].any()
-        held = labels[labels["accepted"]]
-        found = greedy.groupby(by)["right"].agg(accuracy="mean", n="size").join(
-            pd.DataFrame({
-                "n_prompts": solved.groupby(by).size(), "sampled": samples.groupby(by)["right"].mean(),
-                "failed": (~solved).groupby(by).sum(), "accepted": kept.groupby(by).size(),
-                "accepted_distinct": kept.drop_duplicates([*by, "id", "response"]).groupby(by).size(),
-                "labels": labels.groupby(by).size(), "labels_right": labels.groupby(by)["right"].sum(),
-                "kept_right": held.groupby(by)["right"].sum(), "kept_wrong": (~held["right"]).groupby([held[c] for c in by]).sum(),
-            }), how="outer",
-        )  # fmt: skip
-        parts.append(found.fillna({name: 0 for name in found.columns[4:]}))
+        rows = {
+            name: answers(run, name)
+            for name in ("test", "samples", "labels")
+            if name != "labels" or run["labels"].any()
+        }
+        rows = {name: part.assign(level=part["id"].map(kind)) for name, part in rows.items()}
+        samples, labels = rows["samples"], rows.get("labels", rows["samples"][:0])
+        solved, kept = samples.groupby([*by, "id"])["accepted"].any(), samples[samples["accepted"]]
+        counts = {
+            "n_prompts": solved, "failed": solved[~solved], "accepted": kept, "labels": labels,
+            "accepted_distinct": kept.drop_duplicates([*by, "id", "response"]), "labels_right": labels[labels["right"]],
+            "kept_right": labels[labels["accepted"] & labels["right"]], "kept_wrong": labels[labels["accepted"] & ~labels["right"]],
+        }  # fmt: skip
+        greedy = rows["test"].groupby(by)["right"].agg(accuracy="mean", n="size")
+        counted = pd.DataFrame({name: part.groupby(by).size() for name, part in counts.items()}).fillna(0)
+        parts.append(greedy.join(counted.assign(sampled=samples.groupby(by)["right"].mean()), how="outer"))
     return pd.concat(parts).reset_index()
 
 
