@@ -307,8 +307,9 @@ def rates(config, tokenizer, source, options, p, task, place: Path) -> tuple[flo
         drawn = learner.sample([q.prompt for q in problems], k, keys=keys, sampling=settings)
         return sum(r.tokens for some in drawn for r in some), time.perf_counter() - start
 
-    (_, _), (first, short), (most, long) = (sampled(problems, p["k"], n) for n in (1, 1, 129 if on_card else 9))
-    read = sum(map(len, learner.tokens.ids([q.prompt for q in problems])))  # the first sampling read the prefix too
+    sampled(problems[:1], 1, 1)  # reads the prefix
+    (first, short), (most, long) = (sampled(problems, p["k"], n) for n in (1, 129 if on_card else 9))
+    read = sum(map(len, learner.tokens.ids([q.prompt for q in problems])))
     some = problems[: 16 if on_card else 8]
     answer = sampled(some, 2, p.get("max_new_tokens") or task.max_new_tokens)[0] / (2 * len(some)) if real else None
     n, ends = p["batch_size"] if on_card else 2, []
