@@ -99,7 +99,8 @@ def rehearsed(p: Mapping[str, Any], resume: bool = True) -> Iterator[tuple[bool 
             yield check_resuming(folder, options, p, Path(place) / "runs")
         at = checked[0][2]
         yield check_memory(config, options, p, at)
-        measured = rates(config, tokenizer, options, p, tasks[0], Path(place) / "rates")
+        source = "" if replaced else source_of(p["model"])
+        measured = rates(config, tokenizer, source, options, p, tasks[0], Path(place) / "rates")
     yield from ((None, line) for line in bill(size(config), p, at, *measured))
 
 
@@ -120,15 +121,20 @@ def task_of(p: Mapping[str, Any], split: str) -> tuple[Any, str]:
         return load_task(other, split, n=min(n, 64), seed=0), f"{p['task']} is out of reach ({why}): {other} instead"
 
 
+def source_of(name: str) -> str:
+    """Folder or hub id of the real model."""
+    from boostlib.learners.load import convert_smollm2
+
+    return str(convert_smollm2(runs.project_root() / "runs" / "models")) if name == "smollm2-135m" else name
+
+
 def model_of(name: str, texts: list[str]) -> tuple[Any, Any, str]:
     """Config and tokenizer of the real model, and ""; where it is out of reach its published shape, a tokenizer of its kind
     (BPE over bytes, ▁ for spaces, digits one by one, a start token) trained on the tasks, and words that say so."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-    from boostlib.learners.load import convert_smollm2
-
-    folder = convert_smollm2(runs.project_root() / "runs" / "models") if name == "smollm2-135m" else name
+    folder = source_of(name)
     try:
         return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), ""
     except (OSError, ValueError):
@@ -276,9 +282,10 @@ def check_memory(config: Any, options: Mapping[str, Any], p: Mapping[str, Any], 
 # --- what the real run takes ------------------------------------------------------------------------------------------
 
 
-def rates(config, tokenizer, options, p, task, place: Path) -> tuple[float, float, float, float]:
-    """Tokens a second sampled, of prompts read, and trained, by the profile's own learner on a random model of the real
-    size, or, where memory is short, of a fraction of its weights, scaled by them; and that fraction."""
+def rates(config, tokenizer, source, options, p, task, place: Path) -> tuple[float, float, float, float, float | None]:
+    """Tokens a second sampled, of prompts read, and trained, by the profile's own learner on the real model where it lies here,
+    else on a random one of the real size, or, where memory is short, of a fraction of its weights, scaled by them; that
+    fraction; tokens of the real model's responses (None: not here)."""
     from benchmarks.shapes import shaped, size
     from boostlib.learners import Example, Sampling
     from boostlib.learners.load import load_learner
@@ -289,24 +296,33 @@ def rates(config, tokenizer, options, p, task, place: Path) -> tuple[float, floa
         part = {x: getattr(config, x) // 4 for x in ("hidden_size", "intermediate_size", "num_hidden_layers")}
         here = shaped(config, **part, vocab_size=len(tokenizer), head_dim=config.head_dim // 4)
     share = size(here) / there
-    learner = load_learner(saved(here, tokenizer, place), **options)
-    problems, seconds = task.problems[: max(1, learner.slots // p["k"])], []
-    for tokens in (1, 1, 129 if on_card else 9):  # the first reads the prefix too
-        settings, start = Sampling(max_new_tokens=tokens, prefix=task.prefix(p["shots"])), time.perf_counter()
-        keys = [(0, n) for n in range(len(problems))]
-        drawn = learner.sample([q.prompt for q in problems], p["k"], keys=keys, sampling=settings)
-        seconds.append(time.perf_counter() - start)
-    later = sum(r.tokens - 1 for some in drawn for r in some)
+    real = share == 1 and Path(source).is_dir() and Path(source, "config.json").is_file()
+    learner = load_learner(source if real else saved(here, tokenizer, place), **options)
+    problems = task.problems[: max(1, learner.slots // p["k"])]
+
+    def sampled(problems, k: int, tokens: int) -> tuple[int, float]:
+        """Tokens and seconds."""
+        settings = Sampling(max_new_tokens=tokens, prefix=task.prefix(p["shots"]), stop=task.stop)
+        keys, start = [(0, n) for n in range(len(problems))], time.perf_counter()
+        drawn = learner.sample([q.prompt for q in problems], k, keys=keys, sampling=settings)
+        return sum(r.tokens for some in drawn for r in some), time.perf_counter() - start
+
+    sampled(problems[:1], 1, 1)  # reads the prefix
+    (first, short), (most, long) = (sampled(problems, p["k"], n) for n in (1, 129 if on_card else 9))
     read = sum(map(len, learner.tokens.ids([q.prompt for q in problems])))
-    examples = [Example(q.prompt, q.reference) for q in task.problems[: p["batch_size"] if on_card else 4]]
-    made = learner.fine_tune(examples, steps=1, batch_size=len(examples), lr=1e-6, seed=0)
-    fast, reading = later / max(1e-9, seconds[2] - seconds[1]), read / seconds[1]
-    return fast * share, reading * share, made["tokens"] / made["seconds"] * share, share
+    some = problems[: 16 if on_card else 8]
+    answer = sampled(some, 2, p.get("max_new_tokens") or task.max_new_tokens)[0] / (2 * len(some)) if real else None
+    n, ends = p["batch_size"] if on_card else 2, []
+    examples = [Example(q.prompt, q.reference) for q in task.problems[:n]]
+    tick = lambda _: ends.append(time.perf_counter())  # noqa: E731
+    made = learner.fine_tune(examples, steps=2, batch_size=n, lr=1e-6, seed=0, progress=tick)
+    trained = made["tokens"] / 2 / (ends[1] - ends[0])  # the first step makes room for the optimiser
+    return (most - first) / max(1e-9, long - short) * share, read / short * share, trained * share, share, answer
 
 
 def bill(
-    n: int, p: Mapping[str, Any], at: Lengths, fast: float, reading: float, training: float, share: float
-) -> Iterator[str]:
+    n: int, p: Mapping[str, Any], at: Lengths, fast: float, reading: float, training: float, share: float, answer: float | None,
+) -> Iterator[str]:  # fmt: skip
     """The arithmetic of the real run of a model of ``n`` weights: responses, tokens, hours, bytes."""
     from boostlib.boosting.settings import arms_of, settings_of
 
@@ -318,13 +334,14 @@ def bill(
         labels += seeds * rounds * s.round_budget(p["n_train"], p["n_train"]) * (s.labeler in ("base", "self"))
     later, greedy = loops * rounds * p["n_train"] * k, (1 + loops * rounds) * p["n_test"]
     responses = seeds * p["n_train"] * k + later + labels + greedy
-    sampled, read = responses * at.response, (greedy + (responses - greedy) / k) * at.prompt
+    sampled, read = responses * (answer or at.response), (greedy + (responses - greedy) / k) * at.prompt
     trained = loops * rounds * p["steps"] * p["batch_size"] * (at.prompt + at.response)
     hours = (sampled / fast + read / reading) / 3600, trained / training / 3600
     side = min(p.get("workers", 1), loops)
     yield f"{responses:,} responses: {seeds * p['n_train'] * k:,} of f_0, {later:,} of later models, {labels:,} labels, {greedy:,} greedy"
+    long = f"as long as a reference ({at.response:.0f})" if answer is None else f"always as long as now ({answer:.0f})"
     yield (
-        f"{sampled / 1e6:,.1f} million tokens sampled, if a response is as long as a reference ({at.response:.0f}); "
+        f"{sampled / 1e6:,.1f} million tokens sampled, if a response is {long}; "
         f"{trained / 1e6:,.1f} million trained ({at.prompt + at.response:.0f} an example)"
     )
     of = "" if share == 1 else f" (from a model of {share:.1%} of the weights: no more than a hint)"

@@ -41,7 +41,7 @@ def _attention(module, query, key, value, mask, scaling=None, softcap=None, s_au
     def weigh(scores: Tensor) -> Tensor:
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        scores = scores.view(n, G, H // G, T, -1) + mask[:, :, None]
+        scores = scores.view(n, G, H // G, T, -1).add_(mask[:, :, None])  # 0 or -inf: exact in every dtype
         return scores.softmax(-1, dtype=torch.float32).to(query.dtype).view(n, G, H // G * T, -1)
 
     q = (query * (D**-0.5 if scaling is None else scaling)).reshape(n, G, -1, D)

@@ -43,9 +43,8 @@ class LMLearner:
         if dtype not in DTYPES:
             raise ValueError(f"unknown dtype {dtype!r}: one of {', '.join(DTYPES)}")
         if slots < 1 or micro_tokens < 1 or lora_rank < 0:
-            raise ValueError(
-                f"slots ({slots}) and micro_tokens ({micro_tokens}) are at least 1, lora_rank ({lora_rank}) 0"
-            )
+            given = f"slots ({slots}) and micro_tokens ({micro_tokens}) are at least 1, lora_rank ({lora_rank}) 0"
+            raise ValueError(given)
         self.name, self.tokenizer, self.dtype = name, tokenizer, DTYPES[dtype]
         self.lora_rank, self.gradient_checkpointing = lora_rank, gradient_checkpointing
         self.slots, self.micro_tokens, self._source, self._revision = slots, micro_tokens, source, revision
@@ -80,9 +79,7 @@ class LMLearner:
     def _draw(self, ids, k, keys, shared, sampling, progress) -> list[list[Response]]:
         if self._sampler is None:
             model = self.model.to(self.device)
-            if (
-                self.dtype != torch.float32
-            ):  # a copy of rounded weights; buffers (the rotations' frequencies) stay exact
+            if self.dtype != torch.float32:  # a rounded copy; buffers (the rotations' frequencies) stay exact
                 model = copy.deepcopy(model)
                 for p in model.parameters():
                     p.data = p.data.to(self.dtype)
