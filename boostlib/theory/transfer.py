@@ -26,7 +26,7 @@ from boostlib.theory.distributions import Initial, support
 from boostlib.theory.parameters import Parameters, check_whole
 
 _GRID = expit(np.linspace(-8, 8, 49))
-_NONE = 1e-300  # what there is no division by
+_NONE, _LEAST = 1e-12, 1e-300  # a share of prompts, or news, that is none; what there is no division by
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def by_skill(
     check_whole(0, rounds=rounds)
     share = np.asarray(share, float)
     if share.shape != (len(p0),) or not (share >= 0).all() or abs(share.sum() - 1) > 1e-9:
-        raise ValueError(f"share = {share!r}: give each of the {len(p0)} skills its share of the prompts, summing to 1.")
+        raise ValueError(
+            f"share = {share!r}: give each of the {len(p0)} skills its share of the prompts, summing to 1."
+        )
     if np.ndim(d.beta) and len(d.beta) != len(p0):
         raise ValueError(f"beta has {len(d.beta)} values for {len(p0)} skills; give one number, or one a skill.")
     skills, curve, novelty = _Skills(d, learner, p0, share, labels), [], 1.0
@@ -67,7 +69,7 @@ def by_skill(
         if t < rounds:
             asked, weight, news = skills.data()
             if t == 0 and loss is not None:
-                novelty = loss / max(news, _NONE)
+                novelty = loss / news if news > _NONE else 0.0
             skills.learn(asked, weight, novelty * news)
     return np.array(curve)
 
@@ -75,7 +77,9 @@ def by_skill(
 class _Skills:
     """Masses (skills, n) of prompts on a grid p (n,), each row summing to 1. Leading 2s are right and wrong responses."""
 
-    def __init__(self, d: Parameters, learner: Transfer, p0: Sequence[Initial], share: np.ndarray, labels: float | None):
+    def __init__(
+        self, d: Parameters, learner: Transfer, p0: Sequence[Initial], share: np.ndarray, labels: float | None
+    ):
         self.d, self.learner, self.share, self.labels = d, learner, share, labels
         laws, keep = [support(p, 30) for p in p0], np.array([1 - d.gamma_fn, d.gamma_fp])
         rnd = d.round(keep, None)
@@ -88,14 +92,18 @@ class _Skills:
         self.samples = d.k * self.says * keep[:, None]
         beta = p if d.beta == "self" else np.array([v @ w for v, w in laws]) if d.beta == "p0" else np.array(d.beta)
         beta = np.broadcast_to(beta if d.beta == "self" else beta.reshape(-1, 1), self.mass.shape)
-        self.kept = np.stack([beta, 1 - beta]) * rnd.keep_labels[:, None, None]  # chance of a label, and that it is kept
+        self.kept = (
+            np.stack([beta, 1 - beta]) * rnd.keep_labels[:, None, None]
+        )  # chance of a label, and that it is kept
         if labels is None:
             by_state, none = zip(*(rnd.labeled(np.stack([b, 1 - b], 1)) for b in beta), strict=True)
             self.none, moves = np.stack(none), ((states[:, None], chance) for chance in by_state)
         else:  # as many as there are: their right share is then its mean
-            some = self.kept[0] / np.maximum(self.kept.sum(0), _NONE)
+            some = self.kept[0] / np.maximum(self.kept.sum(0), _LEAST)
             moves = ((q[None], np.ones((1, p.size))) for q in some)
-        self.by_labels = [self.moved(*each) for each in moves] if d.alpha != 0 and (d.m if labels is None else labels) else []
+        self.by_labels = (
+            [self.moved(*each) for each in moves] if d.alpha != 0 and (d.m if labels is None else labels) else []
+        )
 
     def split(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(r, n) masses on the grid from values and weights (r, s): each weight on two neighbours, with the same mean."""
@@ -113,14 +121,16 @@ class _Skills:
         """Labels for each prompt that is asked; the weight (2, skills) of labels in the mixture; its news."""
         d, unlike = self.d, 1 - self.says
         asked = self.mass * (self.failed if d.policy == "hard" else 1)
-        each = 0.0 if not self.by_labels else d.m if self.labels is None else self.labels / max(self.share @ asked.sum(1), _NONE)
+        total, each = self.share @ asked.sum(1), 0.0
+        if self.by_labels and total > _NONE:
+            each = d.m if self.labels is None else self.labels / total
         own, weak = self.share @ self.mass @ self.samples.T, each * self.kept * asked * self.share[:, None]
         weight = float(weak.sum() > 0)
         if weight and own.sum():
             weight = weak.sum() / (own.sum() + weak.sum()) if d.alpha is None else d.alpha
-        self.weak_right = weak[0].sum(1) / np.maximum(weak.sum((0, 2)), _NONE)
-        labels = weight * (weak * unlike[:, None]).sum((0, 2)) / max(weak.sum(), _NONE)
-        samples = (1 - weight) * (self.share @ self.mass @ (self.samples * unlike).sum(0)) / max(own.sum(), _NONE)
+        self.weak_right = weak[0].sum(1) / np.maximum(weak.sum((0, 2)), _LEAST)
+        labels = weight * (weak * unlike[:, None]).sum((0, 2)) / max(weak.sum(), _LEAST)
+        samples = (1 - weight) * (self.share @ self.mass @ (self.samples * unlike).sum(0)) / max(own.sum(), _LEAST)
         return each, labels, samples + labels.sum()
 
     def learn(self, each: float, news: np.ndarray, loss: float) -> None:
@@ -132,7 +142,7 @@ class _Skills:
             self.mass += none * failed + np.stack([row @ to for row, to in zip(some, self.by_labels, strict=True)])
         else:
             self.mass += failed
-        part = -np.expm1(-self.learner.transfer * news / np.maximum(self.share, _NONE))
+        part = -np.expm1(-self.learner.transfer * news / np.maximum(self.share, _LEAST))
         to = self.p + part[:, None] * (self.weak_right[:, None] - self.p)
         to = expit(logit(to) - self.learner.interference * loss) * (1 - self.d.eta)
         self.mass = self.split(to, self.mass)
