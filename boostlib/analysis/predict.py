@@ -24,7 +24,7 @@ from scipy.optimize import brentq, least_squares
 
 from boostlib.analysis.intervals import mean_interval, paired
 from boostlib.theory import BetaLaw, Dynamics, distributions
-from boostlib.theory.transfer import Transfer, by_skill
+from boostlib.theory.transfer import Transfer, by_skill, novelty
 
 PREDICTORS = {
     "transfer": "transfer, fitted on two arms",
@@ -51,9 +51,10 @@ Curve = Callable[
 
 
 def skills_of(
-    levels: pd.DataFrame, settings: Mapping[str, Any], loss: float, rate: float = 1.0
-) -> tuple[Curve, np.ndarray]:
-    """What `theory.transfer` says of an arm from one round on, and the share of the prompts in each skill. ``levels``: its
+    levels: pd.DataFrame, settings: Mapping[str, Any], loss: float, rate: float = 1.0, new: float | None = None
+) -> tuple[Curve, np.ndarray, float]:
+    """What `theory.transfer` says of an arm from one round on, the share of prompts in each skill, and ``new``, by default as
+    measured on this round. ``levels``: its
     rows of `experiment.levels`; ``loss``: the first of the training on that round; ``rate``: steps x learning rate, in units of
     those that the learner was fitted at. Raises ValueError for settings that the theory does not hold."""
     if why := why_not(settings):
@@ -63,8 +64,9 @@ def skills_of(
     own = {name: settings[name] for name in ("k", "gamma_fp", "gamma_fn", "alpha", "policy", "weak_data")}
     d = Dynamics(beta="self" if settings["labeler"] == "self" else beta, m=int(asked.any()), **own)
     p0 = [law_of(*seen, d, 0.5 / d.k) for seen in zip(levels["sampled"], levels["failed"], n, strict=True)]
-    more = {"labels": asked.sum() / n.sum() if asked.any() else None, "loss": float(loss or 0)}
-    return lambda learner, rounds: by_skill(d, learner.times(rate), p0, n / n.sum(), rounds, **more), n / n.sum()
+    share, asked, loss = n / n.sum(), asked.sum() / n.sum() if asked.any() else None, float(loss or 0)
+    more = {"labels": asked, "loss": loss, "new": min(1, novelty(d, p0, share, asked, loss)) if new is None else new}
+    return lambda learner, rounds: by_skill(d, learner.times(rate), p0, share, rounds, **more), share, more["new"]
 
 
 def law_of(p: float, failed: float, n: float, d: Dynamics, least: float) -> BetaLaw:
@@ -110,10 +112,10 @@ def predict(
     if not seeds or any((arm, seed, 1) not in rows for arm in fit_on for seed in seeds):
         raise ValueError(f"transfer is fitted to round 1 of {' and '.join(fit_on)}: run these arms, a round at least")
 
-    def at(arm: str, seed: int, t: int) -> tuple[Curve, np.ndarray]:
-        return skills_of(rows[arm, seed, t], settings[arm], losses[arm, seed, t], rate[arm] / rate[fit_on[0]])
+    def at(arm: str, seed: int, t: int, new: float | None = None) -> tuple[Curve, np.ndarray, float]:
+        return skills_of(rows[arm, seed, t], settings[arm], losses[arm, seed, t], rate[arm] / rate[fit_on[0]], new)
 
-    told = {s: [(*at(a, s, 0), rows[a, s, 1]["sampled"].to_numpy()) for a in fit_on] for s in seeds}
+    told = {s: [(*at(a, s, 0)[:2], rows[a, s, 1]["sampled"].to_numpy()) for a in fit_on] for s in seeds}
     learner = fit_transfer(chain.from_iterable(told.values()))
     others = {s: fit_transfer(chain.from_iterable(told[o] for o in seeds if o != s)) for s in seeds if len(seeds) > 1}
     totals, by_level = [], []
@@ -121,7 +123,8 @@ def predict(
         if why_not(settings[arm]) or seed not in told or (arm, seed, 1) not in rows:
             continue
         truth = part.sort_values("round")["train_accuracy"].to_numpy()
-        last, (zero, share), (one, _) = len(truth) - 1, at(arm, seed, 0), at(arm, seed, 1)
+        last, (zero, share, new) = len(truth) - 1, at(arm, seed, 0)
+        one = at(arm, seed, 1, new)[0]
         curves = {
             "transfer": (by_skill_1 := one(learner, last - 1)) @ share,
             "elsewhere": one(others[seed], last - 1) @ share if others else None,

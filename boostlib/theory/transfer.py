@@ -6,7 +6,7 @@ A skill (a level, a template) is a group of prompts with a law of p over them. A
    data plus (v' - v)^2 / (2 memory) is least. Its data are its accepted samples, without any its kept labels.
 2. Transfer. Every prompt of skill g goes the part 1 - exp(-transfer X_g) of the way to the right share of the labels of
    its skill. X_g is the news in them: weight in the mixture over the skill's share of prompts, each label counted by
-   the chance that the model would not have said it.
+   the chance that the model would not have said it, times ``new``: labels of a model's own kind tell it nothing.
 3. Interference. All log odds fall by interference x L, L the loss that the mixture begins with: novelty x its news.
 
 Memory inf, transfer 0 and interference 0 are the chain of `Dynamics`, exactly: laws live on a grid that holds all its values;
@@ -49,12 +49,12 @@ class Transfer:
 
 def by_skill(
     d: Parameters, learner: Transfer, p0: Sequence[Initial], share: Sequence[float], rounds: int, *,
-    labels: float | None = None, loss: float | None = None,
+    labels: float | None = None, loss: float | None = None, new: float = 1.0,
 ) -> np.ndarray:  # fmt: skip
     """E[p_t] by skill, shape (rounds + 1, skills); ``@ share`` is the accuracy. p0: the law of each skill; ``share`` of the
     prompts that it has. ``d.beta`` may be one number a skill. ``labels``: labels a prompt and round, shared over those that
     the policy names; None: ``d.m`` for each of these. ``loss``: what the first round's mixture begins with, where it was
-    measured; later it goes with the news. None: the news itself."""
+    measured; later it goes with the news. None: the news itself. ``new``: see above; `novelty` at most 1, where measured."""
     check_whole(0, rounds=rounds)
     share = np.asarray(share, float)
     if share.shape != (len(p0),) or not (share >= 0).all() or abs(share.sum() - 1) > 1e-9:
@@ -70,8 +70,14 @@ def by_skill(
             asked, weight, news = skills.data()
             if t == 0 and loss is not None:
                 novelty = loss / news if news > _NONE else 0.0
-            skills.learn(asked, weight, novelty * news)
+            skills.learn(asked, new * weight, novelty * news)
     return np.array(curve)
+
+
+def novelty(d: Parameters, p0: Sequence[Initial], share: np.ndarray, labels: float | None, loss: float) -> float:
+    """The first loss of a mixture over the news in it, in nats: how foreign its responses are to the model."""
+    news = _Skills(d, Transfer(), p0, np.asarray(share), labels).data()[2]
+    return loss / news if news > _NONE else 0.0
 
 
 class _Skills:
