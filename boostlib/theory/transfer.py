@@ -74,8 +74,10 @@ def by_skill(
     return np.array(curve)
 
 
-def novelty(d: Parameters, p0: Sequence[Initial], share: np.ndarray, labels: float | None, loss: float) -> float:
-    """The first loss of a mixture over the news in it, in nats: how foreign its responses are to the model."""
+def novelty(d: Parameters, p0: Sequence[Initial], share: np.ndarray, labels: float | None, loss: float | None) -> float:
+    """The first loss of a mixture over the news in it, in nats: how foreign its responses are to the model. None: 1."""
+    if loss is None:
+        return 1.0
     news = _Skills(d, Transfer(), p0, np.asarray(share), labels).data()[2]
     return loss / news if news > _NONE else 0.0
 
