@@ -6,7 +6,7 @@ A skill (a level, a template) is a group of prompts with a law of p over them. A
    data plus (v' - v)^2 / (2 memory) is least. Its data are its accepted samples, without any its kept labels.
 2. Transfer. Every prompt of skill g goes the part 1 - exp(-transfer X_g) of the way to the right share of the labels of
    its skill. X_g is the news in them: weight in the mixture over the skill's share of prompts, each label counted by
-   the chance that the model would not have said it.
+   the chance that the model would not have said it, times ``new``: labels of a model's own kind tell it nothing.
 3. Interference. All log odds fall by interference x L, L the loss that the mixture begins with: novelty x its news.
 
 Memory inf, transfer 0 and interference 0 are the chain of `Dynamics`, exactly: laws live on a grid that holds all its values;
@@ -26,7 +26,7 @@ from boostlib.theory.distributions import Initial, support
 from boostlib.theory.parameters import Parameters, check_whole
 
 _GRID = expit(np.linspace(-8, 8, 49))
-_NONE = 1e-300  # what there is no division by
+_NONE, _LEAST = 1e-12, 1e-300  # a share of prompts, or news, that is none; what there is no division by
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Transfer:
 
 def by_skill(
     d: Parameters, learner: Transfer, p0: Sequence[Initial], share: Sequence[float], rounds: int, *,
-    labels: float | None = None, loss: float | None = None,
+    labels: float | None = None, loss: float | None = None, new: float = 1.0,
 ) -> np.ndarray:  # fmt: skip
     """E[p_t] by skill, shape (rounds + 1, skills); ``@ share`` is the accuracy. p0: the law of each skill; ``share`` of the
     prompts that it has. ``d.beta`` may be one number a skill. ``labels``: labels a prompt and round, shared over those that
     the policy names; None: ``d.m`` for each of these. ``loss``: what the first round's mixture begins with, where it was
-    measured; later it goes with the news. None: the news itself."""
+    measured; later it goes with the news. None: the news itself. ``new``: see above; `novelty` at most 1, where measured."""
     check_whole(0, rounds=rounds)
     share = np.asarray(share, float)
     if share.shape != (len(p0),) or not (share >= 0).all() or abs(share.sum() - 1) > 1e-9:
@@ -69,9 +69,17 @@ def by_skill(
         if t < rounds:
             asked, weight, news = skills.data()
             if t == 0 and loss is not None:
-                novelty = loss / max(news, _NONE)
-            skills.learn(asked, weight, novelty * news)
+                novelty = loss / news if news > _NONE else 0.0
+            skills.learn(asked, new * weight, novelty * news)
     return np.array(curve)
+
+
+def novelty(d: Parameters, p0: Sequence[Initial], share: np.ndarray, labels: float | None, loss: float | None) -> float:
+    """The first loss of a mixture over the news in it, in nats: how foreign its responses are to the model. None: 1."""
+    if loss is None:
+        return 1.0
+    news = _Skills(d, Transfer(), p0, np.asarray(share), labels).data()[2]
+    return loss / news if news > _NONE else 0.0
 
 
 class _Skills:
@@ -99,7 +107,7 @@ class _Skills:
             by_state, none = zip(*(rnd.labeled(np.stack([b, 1 - b], 1)) for b in beta), strict=True)
             self.none, moves = np.stack(none), ((states[:, None], chance) for chance in by_state)
         else:  # as many as there are: their right share is then its mean
-            some = self.kept[0] / np.maximum(self.kept.sum(0), _NONE)
+            some = self.kept[0] / np.maximum(self.kept.sum(0), _LEAST)
             moves = ((q[None], np.ones((1, p.size))) for q in some)
         self.by_labels = (
             [self.moved(*each) for each in moves] if d.alpha != 0 and (d.m if labels is None else labels) else []
@@ -121,20 +129,16 @@ class _Skills:
         """Labels for each prompt that is asked; the weight (2, skills) of labels in the mixture; its news."""
         d, unlike = self.d, 1 - self.says
         asked = self.mass * (self.failed if d.policy == "hard" else 1)
-        each = (
-            0.0
-            if not self.by_labels
-            else d.m
-            if self.labels is None
-            else self.labels / max(self.share @ asked.sum(1), _NONE)
-        )
+        total, each = self.share @ asked.sum(1), 0.0
+        if self.by_labels and total > _NONE:
+            each = d.m if self.labels is None else self.labels / total
         own, weak = self.share @ self.mass @ self.samples.T, each * self.kept * asked * self.share[:, None]
         weight = float(weak.sum() > 0)
         if weight and own.sum():
             weight = weak.sum() / (own.sum() + weak.sum()) if d.alpha is None else d.alpha
-        self.weak_right = weak[0].sum(1) / np.maximum(weak.sum((0, 2)), _NONE)
-        labels = weight * (weak * unlike[:, None]).sum((0, 2)) / max(weak.sum(), _NONE)
-        samples = (1 - weight) * (self.share @ self.mass @ (self.samples * unlike).sum(0)) / max(own.sum(), _NONE)
+        self.weak_right = weak[0].sum(1) / np.maximum(weak.sum((0, 2)), _LEAST)
+        labels = weight * (weak * unlike[:, None]).sum((0, 2)) / max(weak.sum(), _LEAST)
+        samples = (1 - weight) * (self.share @ self.mass @ (self.samples * unlike).sum(0)) / max(own.sum(), _LEAST)
         return each, labels, samples + labels.sum()
 
     def learn(self, each: float, news: np.ndarray, loss: float) -> None:
@@ -146,7 +150,7 @@ class _Skills:
             self.mass += none * failed + np.stack([row @ to for row, to in zip(some, self.by_labels, strict=True)])
         else:
             self.mass += failed
-        part = -np.expm1(-self.learner.transfer * news / np.maximum(self.share, _NONE))
+        part = -np.expm1(-self.learner.transfer * news / np.maximum(self.share, _LEAST))
         to = self.p + part[:, None] * (self.weak_right[:, None] - self.p)
         to = expit(logit(to) - self.learner.interference * loss) * (1 - self.d.eta)
         self.mass = self.split(to, self.mass)
