@@ -24,7 +24,8 @@ test: .venv/ready     ## ruff, the floors of the house, pytest, nbval
 
 lab: .venv/ready      ## JupyterLab on the start page, with the one kernel (LAB="--no-browser --port 8888")
 	$(BIN)/jupyter lab --allow-root --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
-	  --KernelSpecManager.ensure_native_kernel=False --KernelSpecManager.allowed_kernelspecs=boostlib $(LAB)
+	  --KernelSpecManager.ensure_native_kernel=False --KernelSpecManager.allowed_kernelspecs=boostlib \
+	  --MultiKernelManager.default_kernel_name=boostlib $(LAB)
 
 sweep: .venv/ready    ## many parameter sets of one notebook (SWEEP=sweeps/beta.yaml), resumable
 	$(BIN)/boostlib sweep $(SWEEP)

@@ -190,7 +190,7 @@ def record(profile: str) -> None:
 
 @main.command(epilog=EXIT)
 @of_profile
-@click.option("--tolerance", type=click.FloatRange(0), default=0.05, show_default=True, help="Where no interval is known.")
+@click.option("--tolerance", type=click.FloatRange(0), default=0.05, show_default=True, help="Without an interval.")
 @as_json
 def verify(profile: str, tolerance: float, as_json: bool) -> None:
     """Hold the tables of a profile's fresh runs (runs/tables/) against the recorded ones (papermill_runs/).
@@ -209,8 +209,8 @@ def verify(profile: str, tolerance: float, as_json: bool) -> None:
         within = " (expected {:.4g} to {:.4g})".format(*one["expected"]) if "expected" in one else ""
         lines.append(f"{one['file']}  {at}{within}")
     how = "equal to the last digit" if report["equal"] else "within the recorded spread"
-    last = f"{report['compared']} values compared, {len(lines)} differ" if lines else f"{report['compared']} values {how}"
-    tell(report, [*lines, last], as_json, bool(lines))
+    last = f"compared, {len(lines)} differ" if lines else how
+    tell(report, [*lines, f"{report['compared']} values {last}"], as_json, bool(lines))
 
 
 with suppress(ImportError):  # beside the package, in a clone: it measures this machine

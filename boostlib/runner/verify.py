@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SKIP = re.compile(r"seconds|^folder$|^base$|hash|tokens")
-DERIVED = re.compile(r"(^|_)(low|high|p|p_holm|best|worst|seeds_to_resolve|verdict|note|improvement)$")  # from the values
+DERIVED = re.compile(r"(^|_)(low|high|p|p_holm|best|worst|seeds_to_resolve|verdict|note|improvement)$")
 INDEX = ("seed", "round", "level", "k", "beta", "gamma", "budget")  # numbers that name a row, as text does
 Values = dict[tuple[str, str], tuple[Any, float, float]]
 
@@ -105,8 +105,8 @@ def _owned(table: pd.DataFrame, values: list[str]) -> dict[str, tuple[str, str]]
     for low in (c for c in order if c.endswith("low")):
         high = low.removesuffix("low") + "high"
         for c in [c for c in reversed(order[: order.index(low)]) if c in values and c not in found]:
-            inside = (table[c] >= table[low] - 1e-9) & (table[c] <= table[high] + 1e-9) | table[[c, low]].isna().any(axis=1)
-            if inside.all():
+            inside = table[c].between(table[low] - 1e-9, table[high] + 1e-9)
+            if (inside | table[low].isna()).all():
                 found[c] = (low, high)
                 break
     return found

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from boostlib import experiment, runs
 from boostlib.runner import cli
 
-ROUNDS = pd.DataFrame({"arm": ["a"] * 3, "seed": [0, 1, 2], "round": 1, "accuracy": [0.5, 0.6, 0.7], "n": 100, "seconds": 1.0})
+ROUNDS = pd.DataFrame(
+    {"arm": ["a"] * 3, "seed": [0, 1, 2], "round": 1, "accuracy": [0.5, 0.6, 0.7], "n": 100, "seconds": 1.0}
+)
 FINAL = pd.DataFrame({"arm": ["a", "b"], "mean": [0.6, 0.8], "low": [0.5, 0.7], "high": [0.7, 0.9], "verdict": "lower"})
 FINAL["share"] = [0.1, float("nan")]  # without an interval
 
