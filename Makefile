@@ -43,5 +43,5 @@ lock: .venv/ready     ## after a change in pyproject.toml: requirements.lock and
 	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib
-	-git config filter.nbstripout.clean '$(STRIP)'  # .gitattributes: what a notebook put out is no change of it
+	@git config filter.nbstripout.clean '$(STRIP)' 2>/dev/null || true  # for .gitattributes
 	touch $@
