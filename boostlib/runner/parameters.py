@@ -76,6 +76,15 @@ def resolve(notebook: Path, profile: str, given: Mapping[str, Any], where: str =
     return Job(notebook, profile, parameters, command, _label(profile, dict(new.items() - usual.items())))
 
 
+def use_profile(notebook: str, profile: str, namespace: dict[str, Any]) -> None:
+    """Called below a parameters cell with its ``globals()``: in Jupyter, the values of a profile over those of the cell ("smoke":
+    as the cell stands), and says so. Does nothing where papermill gave parameters. Raises ValueError for an unknown one."""
+    if profile == "smoke" or any(cell.startswith("# Parameters\n") for cell in namespace.get("_ih", ())):
+        return
+    namespace |= (values := resolve(choose([notebook], runs.project_root())[0], profile, {}).parameters)
+    print(f"profile {profile}:", ", ".join(f"{name} = {value!r}" for name, value in values.items()))
+
+
 def _label(profile: str, other: Mapping[str, str]) -> str:
     """A folder's name for a profile with other values; what does not fit into one is told apart by a hash."""
     full = "".join(f"+{name}={value}" for name, value in sorted(other.items()))

@@ -45,7 +45,7 @@ def seeds(folder: Path) -> list[dict[str, Any]]:
 
 
 def sweeps(folder: Path) -> list[dict[str, Any]]:
-    """Every sweep under runs/sweeps: name, state, number of runs that are done, failed, unfinished, bytes."""
+    """Every sweep: name, state, number of runs that are done, failed, unfinished, bytes."""
     found = []
     for path in sorted(path for path in folder.glob("sweeps/*") if path.is_dir()):
         counts = {"done": 0, "failed": 0, "unfinished": 0}
@@ -54,7 +54,7 @@ def sweeps(folder: Path) -> list[dict[str, Any]]:
             with contextlib.suppress(*TROUBLE):
                 state = runs.read_json(one / "run.json", sealed=True)["state"]
             counts[state] += 1
-        held = any(map(_held, (path, *path.glob("shard-*"))))
+        held = any(map(runs.held, (path, *path.glob("shard-*"))))
         state = "running" if held else "stopped" if counts["unfinished"] else "finished"
         found.append({"sweep": path.name, "state": state, **counts, "bytes": size(path)})
     return found
@@ -109,7 +109,7 @@ def waste(folder: Path, final: bool = False) -> dict[Path, str]:
     found = {}
     for group in sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in APART):
         loops = _numbered(group.glob("*/seed-*"))
-        if any(map(_held, loops)):
+        if any(map(runs.held, loops)):
             continue
         for path in group.rglob(".*"):  # a younger one may be being written
             if LITTER.match(path.name) and time.time() - path.lstat().st_mtime > HOUR:
@@ -124,15 +124,8 @@ def waste(folder: Path, final: bool = False) -> dict[Path, str]:
 
 def remove(one: Path) -> None:
     """Remove it, if no process took hold of it meanwhile."""
-    if not any(_held(path) for path in one.parents if path.name.startswith("seed-")):
+    if not any(runs.held(path) for path in one.parents if path.name.startswith("seed-")):
         shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
-
-
-def _held(folder: Path) -> bool:
-    try:
-        return runs.held(folder)
-    except OSError:  # another user's: left alone
-        return True
 
 
 def _numbered(paths: Iterable[Path]) -> list[Path]:

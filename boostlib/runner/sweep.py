@@ -129,14 +129,9 @@ def read_shard(text: str | None) -> Shard:
 
 
 def run(
-    sweep: Sweep,
-    workers: int | None,
-    shard: Shard,
-    ray: str | None,
-    gpus: float,
-    retry_failed: bool,
+    sweep: Sweep, workers: int | None, shard: Shard, ray: str | None, gpus: float, retry_failed: bool,
     timeout: int | None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Execute what is missing (and what failed, if ``retry_failed``), then gather. ``workers``: processes; on Ray (``ray``: the
     cluster's address) None means all its CPUs. ``shard``: only runs i, i + n ..., for n jobs that share a file system. Returns
     name, total, ids of reused and computed runs, failed (id to how it ended), table, rows and seconds. Raises RuntimeError
@@ -150,10 +145,8 @@ def run(
         wanted = (None, "failed") if retry_failed else (None,)
         todo = [one for one in sweep.runs[i::n] if (one.record() or {}).get("state") in wanted]
         print(f"{sweep.folder.name}: {len(sweep.runs)} runs, {len(todo)} to execute")
-        if ray:
-            _execute(todo, lambda left: _on_ray(left, workers, ray, gpus, sweep.root, timeout))
-        else:
-            _execute(todo, lambda left: _here(left, workers or sweep.spec.workers, sweep.root, timeout))
+        slots, given = workers or sweep.spec.workers, (sweep.root, timeout)
+        _execute(todo, lambda left: _on_ray(left, workers, ray, gpus, *given) if ray else _here(left, slots, *given))
         records = {one.id: record for one in sweep.runs if (record := one.record())}
         table, path = gather(sweep, records), sweep.folder / "results.parquet"
         if table is not None:

@@ -47,13 +47,13 @@ def locked(folder: str | Path, what: str | None = None) -> Iterator[None]:
 
 
 def held(folder: str | Path) -> bool:
-    """Whether a process is at work in this run folder now. Reads only: makes no lock file."""
+    """Whether a process is at work in this run folder now, or may be: it is another user's. Reads only, makes no lock file."""
     try:
-        with contextlib.suppress(FileNotFoundError), open(Path(folder) / ".lock") as file:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(Path(folder) / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # filelock's own kind of lock
-    except BlockingIOError:
+        return False
+    except OSError:
         return True
-    return False
 
 
 def end_with_parent(parent: int, kernel: Any = None) -> None:

@@ -12,7 +12,7 @@ import small_project
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boostlib.runner.parameters import choose, read_yaml, resolve, written
+from boostlib.runner.parameters import choose, read_yaml, resolve, use_profile, written
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
@@ -138,3 +138,17 @@ def test_a_notebook_is_read_again_when_it_was_changed(notebook, tmp_path, monkey
     small_project.write(tmp_path, "03_mbpp_boosting", "1 + 1")
     with pytest.raises(ValueError, match="has no parameter 'lr'"):
         resolve(notebook, "mini", {"lr": 0.1})
+
+
+def test_a_profile_is_taken_over_in_jupyter_and_leaves_what_papermill_gave(notebook, capsys):
+    (notebook.parent / "profiles" / "mini" / f"{notebook.stem}.yaml").write_text("lr: 0.5\nseeds: [0, 1]\n")
+    for cell, lr in {"lr: float = 0.001": 0.5, "# Parameters\nlr = 0.2": 0.001}.items():
+        names = {"lr": 0.001, "seeds": [0], "_ih": ["", cell]}
+        use_profile("03", "mini", names)
+        assert (names["lr"], names["seeds"]) == (lr, [0, 1] if lr == 0.5 else [0])
+    assert capsys.readouterr().out == "profile mini: lr = 0.5, seeds = [0, 1]\n"
+    names = {"lr": 0.1}
+    use_profile("03", "smoke", names)
+    with pytest.raises(ValueError, match="unknown profile 'big': there are mini, smoke"):
+        use_profile("03", "big", names)
+    assert names == {"lr": 0.1}
