@@ -31,21 +31,37 @@ def mapped(text: str, here: Path) -> str:
         there = (here.parent / link).resolve()
         path = there.relative_to(ROOT) if there.is_relative_to(ROOT) else there
         if path.parent == Path("notebooks"):
-            path = next((p for p in (Path("papermill_runs", x, path.name) for x in PROFILES) if (ROOT / p).exists()), path)
+            path = next(
+                (p for p in (Path("papermill_runs", x, path.name) for x in PROFILES) if (ROOT / p).exists()), path
+            )
         page = "index.md" if path == Path("README.md") else str(path)
         if not (SOURCE / page).exists():
             return words if match["kind"] == "" else match[0]
         return f"{match['kind']}[{words}](/{page}{tail})"
 
-    return re.sub(r"(?P<kind>!?)\[(?P<words>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<link>[^)#\s]+)(?P<tail>#[^)\s]*)?\)", one, text)
+    return re.sub(
+        r"(?P<kind>!?)\[(?P<words>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<link>[^)#\s]+)(?P<tail>#[^)\s]*)?\)", one, text
+    )
 
 
 def gallery() -> str:
     """Every figure with its caption, the numbers behind it, and the command that draws it."""
-    lines = ["# Gallery", "", "Each picture is drawn from the CSV beside it, by notebook 06 from the recorded tables.", ""]
+    lines = [
+        "# Gallery",
+        "",
+        "Each picture is drawn from the CSV beside it, by notebook 06 from the recorded tables.",
+        "",
+    ]
     for png in sorted((ROOT / "figures").glob("*.png")):
         caption = Image.open(png).text.get("Description") or png.stem.replace("_", " ")
-        lines += [f"## {png.stem.replace('_', ' ')}", "", f"![{html.escape(caption)}](/figures/{png.name})", "", caption, ""]
+        lines += [
+            f"## {png.stem.replace('_', ' ')}",
+            "",
+            f"![{html.escape(caption)}](/figures/{png.name})",
+            "",
+            caption,
+            "",
+        ]
         files = ", ".join(f"{{download}}`{end.upper()} </figures/{png.stem}.{end}>`" for end in ("csv", "pdf"))
         lines += [f"{files} · `make figures NOTEBOOK=06`", ""]
     return "\n".join(lines)
@@ -69,7 +85,16 @@ def build() -> int:
     for path in records:
         title = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
         shown.append(f"{title} ({path.parent.name}) <{path.relative_to(ROOT).with_suffix('')}>")
-    pages = ["docs/results", "gallery", *shown, "docs/architecture", "docs/models", "docs/scale", "docs/performance", "CHANGELOG"]
+    pages = [
+        "docs/results",
+        "gallery",
+        *shown,
+        "docs/architecture",
+        "docs/models",
+        "docs/scale",
+        "docs/performance",
+        "CHANGELOG",
+    ]
     index = SOURCE / "index.md"
     index.write_text(index.read_text() + "\n```{toctree}\n:hidden:\n\n" + "\n".join(pages) + "\n```\n")
     return sphinx(["-q", "-c", str(ROOT / "docs" / "site"), "-d", str(SOURCE / ".doctrees"), str(SOURCE), str(SITE)])

@@ -1,5 +1,7 @@
 """The site: what `make site` gives Sphinx. Its pages are gathered by tools/site.py from README, docs, records and figures."""
 
+from html import escape
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
@@ -17,7 +19,11 @@ html_copy_source = html_show_sourcelink = False
 def setup(app) -> None:
     def visit(block: bool):
         def write(translator, node):
-            translator.body.append(tex2mathml(node.astext(), as_block=block))
+            try:
+                shown = tex2mathml(node.astext(), as_block=block)
+            except Exception:  # what docutils cannot set stays as it was written
+                shown = f"<code>{escape(node.astext())}</code>"
+            translator.body.append(shown)
             raise nodes.SkipNode
 
         return write, None
