@@ -6,7 +6,7 @@ SWEEP    ?= sweeps/beta.yaml
 BIN       = .venv/bin
 TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CPU index; see the README
 
-.PHONY: figures test lab sweep record lock
+.PHONY: figures test lab sweep record lock site browser-test
 figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
 	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
 
@@ -35,3 +35,9 @@ lock: .venv/ready     ## after a change in pyproject.toml: requirements.lock and
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib
 	touch $@
+
+site: .venv/ready     ## the records as static pages: runs/site/index.html
+	$(BIN)/python tools/site.py
+
+browser-test: site    ## JupyterLab and the site in a headless chromium; screenshots in runs/browser/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/browser
