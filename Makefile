@@ -10,7 +10,8 @@ TORCH     = torch==2.13.0  # a CPU-only machine elsewhere may add the PyTorch CP
 STRIP     = $(BIN)/nbstripout -t --keep-id --extra-keys "$(addprefix metadata.language_info.,version codemirror_mode \
   file_extension mimetype nbconvert_exporter pygments_lexer)"
 
-.PHONY: figures verify test lab sweep record lock
+
+.PHONY: figures verify test lab sweep record lock site browser-test
 figures: .venv/ready  ## execute the notebooks (PROFILE=, NOTEBOOK=) with papermill
 	$(BIN)/boostlib run $(NOTEBOOK) --profile $(PROFILE)
 
@@ -45,3 +46,9 @@ lock: .venv/ready     ## after a change in pyproject.toml: requirements.lock and
 	$(BIN)/python -m ipykernel install --sys-prefix --name boostlib --display-name boostlib
 	@git config filter.nbstripout.clean '$(STRIP)' 2>/dev/null || true  # for .gitattributes
 	touch $@
+
+site: .venv/ready     ## the records as static pages: runs/site/index.html
+	$(BIN)/python tools/site.py
+
+browser-test: site    ## JupyterLab and the site in a headless chromium; screenshots in runs/browser/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/browser

@@ -31,6 +31,7 @@ NEEDS = {"05": ("02",), "06": ("02", "03", "04", "05")}  # whose runs a notebook
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 MACHINE = re.compile(rf"\[Errno (1|5|13|28|30|122)\]|No space left on device|Read-only file system|{runs.BUSY}")
 LIFELINE = "__import__('boostlib.runs', fromlist=['_']).end_with_parent({}, get_ipython().kernel)"
+LINK = re.compile(r"\]\((?:(\.\./)|(?=\d\d_\w+\.ipynb))")  # of a notebook to the checkout or to another notebook
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ def _tidy(executed: Path, job: Job) -> str:
     about = content["metadata"].get("papermill", {})
     about["input_path"], about["output_path"] = f"notebooks/{job.notebook.name}", job.notebook.name
     for cell in content["cells"]:
+        if cell["cell_type"] == "markdown":  # read from papermill_runs/<profile>/, a folder deeper
+            cell["source"] = LINK.sub(lambda m: f"](../../{'' if m[1] else 'notebooks/'}", "".join(cell["source"]))
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
     note = {"cell_type": "markdown", "id": "made-by", "metadata": {}, "source": [f"Executed by `{job.command}`"]}
