@@ -43,11 +43,11 @@ def _stream(templates: Sequence[int], split: str, key: str) -> Iterator[Problem]
         for template, rng in tuple(rngs.items()):
             draws = (_draw(template, rng) for _ in range(2000))
             problem = next((p for p in draws if p.id not in met and split == _split_of(p)), None)
-            if problem is None:
+            if problem:
+                met.add(problem.id)
+                yield problem
+            else:
                 del rngs[template]
-                continue
-            met.add(problem.id)
-            yield problem
     raise ValueError(f"gsm_symbolic has {len(met):,} problems of {len(templates)} templates in {split}; lower n.")
 
 

@@ -159,8 +159,8 @@ def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Sp
             continue
         was = steps[i].tokens
         now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
-        if i != at and now == was:
-            changed.pop(old, None)  # from here on, the old value is this one
+        changed.pop(old, None)  # from here on, the old value is this one
+        if now == was:
             continue
         new = _value(now)
         if new is not None and _value(was) != old:  # the solution rounds here
@@ -169,7 +169,6 @@ def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Sp
             return None
         if strict and (old.denominator == 1 < new.denominator or not old / 10 < new < old * 10):
             return None
-        changed.pop(old, None)
         if new == old:
             continue
         changed[old] = new
