@@ -1,8 +1,6 @@
 """A task is prompts, references and a quality function. `load_task` is the only door. Not covered: sampling, training,
 noise on the verdict (boosting)."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import inspect
@@ -99,6 +97,11 @@ def load_task(name: str, split: str = "train", n: int | None = None, seed: int =
     return loader(split, n, seed, **options)
 
 
+def hashed(text: str) -> int:
+    """64 bits of the text, the same on any platform."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
 def subsample(problems: Sequence[Problem], n: int | None, seed: int, what: str) -> tuple[Problem, ...]:
     """n of the problems, named ``what``, in the order of the hashes of (seed, id), so a smaller n is a prefix of a
     larger one on any platform. n=None: all, as they come."""
@@ -106,4 +109,4 @@ def subsample(problems: Sequence[Problem], n: int | None, seed: int, what: str) 
         return tuple(problems)
     if n > len(problems):
         raise ValueError(f"{what} has {len(problems):,} problems, and {n:,} were asked for; lower n.")
-    return tuple(sorted(problems, key=lambda p: hashlib.sha256(f"{seed}/{p.id}".encode()).digest())[:n])
+    return tuple(sorted(problems, key=lambda p: hashed(f"{seed}/{p.id}"))[:n])

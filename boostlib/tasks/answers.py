@@ -1,11 +1,6 @@
 """Reads the final answer of a worked solution, `#### 18`, as an exact `Decimal`: the grader of GSM8K-like tasks.
-
-Model text is never evaluated: a grammar reads it, and whatever the grammar does not know is no answer.
-
-Not covered: algebra, several answers, number words ("18 thousand" reads as 18, as its unit is not looked at).
-"""
-
-from __future__ import annotations
+Model text is never evaluated: a grammar reads it, and whatever the grammar does not know is no answer. Not covered:
+algebra, several answers, number words ("18 thousand" reads as 18, as its unit is not looked at)."""
 
 import re
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation
@@ -32,22 +27,17 @@ _VALUE = re.compile(  # possessive (*+, ++), so that long runs of blanks cost li
 )
 _MARK = re.compile(r"#{4,}")
 _NEXT_QUESTION = re.compile(r"^[ \t]*(?:Question|Problem|Q)[ \t]*[0-9]*:", re.MULTILINE)
-_DIGITS = re.compile(r"[^0-9.]")
 _EXACT = Context(prec=100, traps=[Inexact, DivisionByZero, InvalidOperation])
 
 
 def extract_answer(text: str) -> Decimal | None:
     """The number after the last '####' that has one, or None; '####' is required.
 
-    Read: a sign, thousands separators, a currency sign, decimals, a trailing dot, `3/4` and `1 1/2`; units and
-    text that follow are ignored. Not read, not even in part: expressions (`9 * 2`, `10**6`), ranges, times, lists,
-    `1e3`, `1,00`, `1\u00bd`, a fraction without an end (`1/3`).
-    Of several answers the last counts, as a correction follows what it corrects (verl; lm-evaluation-harness
-    takes the first); but text that runs on into another question ("Question:" at the start of a line, after
-    an answer) is left out first, since the answer there is to something else.
-    """
-    found = None
-    end = len(text)
+    Read: a sign, thousands separators, a currency sign, decimals, a trailing dot, `3/4` and `1 1/2`; units and text that
+    follow are ignored. Not read, not even in part: expressions (`9 * 2`, `10**6`), ranges, times, lists, `1e3`, `1,00`,
+    `1\u00bd`, a fraction without an end (`1/3`). Of several answers the last counts, as a correction follows what it
+    corrects (verl; lm-evaluation-harness takes the first); what follows another "Question:" is left out first."""
+    found, end = None, len(text)
     for mark in _MARK.finditer(text):
         if mark.start() >= end:
             break
@@ -56,8 +46,14 @@ def extract_answer(text: str) -> Decimal | None:
             continue
         if found is None and (cut := _NEXT_QUESTION.search(text, match.end())):
             end = cut.start()
-        value = _decimal(match)
-        found = found if value is None else value
+        sign = (match["sign"] or "") + (match["sign2"] or "")
+        whole = match["whole"] or re.sub(r"[^0-9.]", "", match["number"] or "0")
+        try:
+            value = _EXACT.add(Decimal(whole), _EXACT.divide(Decimal(match["over"] or 0), Decimal(match["under"] or 1)))
+        except ArithmeticError:
+            continue
+        if len(sign) < 2:
+            found = value if sign in ("", "+") else value.copy_negate()
     return found
 
 
@@ -65,18 +61,3 @@ def is_right(answer: str, response: str) -> bool:
     """Whether the response's final answer equals ``answer`` exactly."""
     value = extract_answer(response)
     return value is not None and value == Decimal(answer)
-
-
-def _decimal(match: re.Match) -> Decimal | None:
-    if match["sign"] and match["sign2"]:
-        return None
-    if match["number"]:
-        value = Decimal(_DIGITS.sub("", match["number"]))
-    else:
-        try:
-            over = _EXACT.divide(Decimal(match["over"]), Decimal(match["under"]))
-            value = _EXACT.add(Decimal(match["whole"] or 0), over)
-        except ArithmeticError:
-            return None
-    sign = match["sign2"] or match["sign"] or "+"
-    return value if sign == "+" else value.copy_negate()

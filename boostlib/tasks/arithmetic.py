@@ -3,8 +3,6 @@
 The level of a problem is its number of terms. A hash of the prompt decides its split, so the splits are disjoint
 whatever the seed. Not covered: products, brackets, numbers outside 1..99 (``largest`` lowers that)."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from boostlib.tasks import Problem, Task
-from boostlib.tasks.levels import Levels, bucket, by_share, pretraining, weights_of
+from boostlib.tasks.levels import Levels, Pairs, bucket, by_share, pretraining, weights_of
 
 LEVELS = range(2, 7)
 BUCKETS = {"exemplars": range(1), "test": range(1, 11), "validation": range(11, 21), "train": range(21, 100)}
@@ -47,16 +45,14 @@ def load(split: str, n: int | None, seed: int, *, levels: Levels = (2, 3, 4, 5),
     weights. ``largest``: terms are 1..largest, so that a smaller model knows the sums."""
     weights = _checked(levels, largest)
     chains = _chains(split, f"{split}/{seed}", weights, largest)
-    problems = tuple(_problem(next(chains)) for _ in range(1000 if n is None else n))
+    problems = tuple(_problem(next(chains)) for _ in range(n or 1000))
     shown = _chains("exemplars", "exemplars", dict.fromkeys(weights, 1.0), largest)
     exemplars = tuple(_problem(next(shown)) for _ in range(8))
     room = 14 * (max(weights) - 1) + 6  # a step is at most "-495+99=-396;", the answer "#-396"
     return Arithmetic("arithmetic", split, problems, exemplars, ("\n",), room, separator="\n")
 
 
-def pretraining_pairs(
-    n: int, seed: int, weights: Levels | None = None, largest: int = LARGEST
-) -> list[tuple[str, str]]:
+def pretraining_pairs(n: int, seed: int, weights: Levels | None = None, largest: int = LARGEST) -> Pairs:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by
     default: 90% of two terms, 10% of three. Drawn with repetition, as there are only 15,000 or so of two."""
     weights = _checked({2: 0.9, 3: 0.1} if weights is None else weights, largest)
@@ -72,7 +68,7 @@ def _checked(levels: Levels, largest: int) -> dict[int, float]:
 def _chains(split: str, key: str, weights: dict[int, float], largest: int) -> Iterator[list[int]]:
     """Different chains of a split: those of two terms in a shuffled row, longer ones drawn."""
     rng, sizes = random.Random(key), range(-largest, largest + 1)
-    pairs = [[a, b] for a in sizes for b in sizes if a > 0 and b and bucket(_prompt([a, b])) in BUCKETS[split]]
+    pairs = [[a, b] for a in sizes[largest + 1 :] for b in sizes if b and bucket(_prompt([a, b])) in BUCKETS[split]]
     if 2 in weights:
         rng.shuffle(pairs)
     row = iter(pairs)
@@ -90,7 +86,7 @@ def _draw(rng: random.Random, level: int, largest: int) -> list[int]:
 
 
 def _prompt(terms: Sequence[int]) -> str:
-    return f"{terms[0]}" + "".join(f"{t:+d}" for t in terms[1:]) + "="
+    return "".join(f"{t:+d}" for t in terms)[1:] + "="
 
 
 def _solve(terms: Sequence[int], slip: int = 0, at: int = 0) -> str:

@@ -3,25 +3,21 @@
 Nothing generalises from one coin to another, so all splits hold the same coins: accuracy is measured on the prompts
 that were trained on, as in the theory. Not covered: how often a learner is right (learners.tabular), language."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from boostlib.tasks import Problem, Task
 
-RIGHT, WRONG = "right", "wrong"
-
 
 class Coins(Task):
     def grade_one(self, problem: Problem, response: str) -> str:
-        return "pass" if response == RIGHT else "fail"
+        return "pass" if response == "right" else "fail"
 
     def corrupt(self, problem: Problem, rng: np.random.Generator) -> str:
-        return WRONG
+        return "wrong"
 
 
 def load(split: str, n: int | None, seed: int) -> Task:
     """n coins (64 if None), the same ones in every split and for every seed."""
-    coins = range(64 if n is None else n)
-    problems = tuple(Problem(f"coin-{i}", f"coin {i}:", RIGHT, RIGHT, {"coin": i}) for i in coins)
+    coins = range(n or 64)
+    problems = tuple(Problem(f"coin-{i}", f"coin {i}:", "right", "right", {"coin": i}) for i in coins)
     return Coins("coins", split, problems, max_new_tokens=1)

@@ -1,16 +1,13 @@
 """GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the real files, the paper's split, an exact grader. Not covered:
 re-annotated versions (GSM8K-Platinum)."""
 
-from __future__ import annotations
-
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from boostlib.tasks import Problem, Task, subsample
+from boostlib.tasks import Problem, Task, hashed, subsample
 from boostlib.tasks.answers import extract_answer, is_right
 from boostlib.tasks.official import Official
 from boostlib.tasks.solutions import NUMBER, corrupt_solution, read_steps
@@ -49,7 +46,7 @@ def load(split: str, n: int | None, seed: int) -> Task:
     """7,000 problems in "train"; of the other 473 rows of the train file, 8 are the few-shot exemplars and 465
     "validation"; "test" is the 1,319 of the test file. The rows held out are fixed, whatever the seed."""
     train = _read("train")
-    held_out = sorted(train, key=lambda item: hashlib.sha256(f"held out/{item[0].id}".encode()).digest())[TRAIN:]
+    held_out = sorted(train, key=lambda item: hashed(f"held out/{item[0].id}"))[TRAIN:]
     # A prefix is read with every prompt: the exemplars are short ones, and show their arithmetic.
     exemplars = tuple(p for p, hints in held_out if hints and len(p.prompt + p.reference) < 450)[:8]
     out, shown = {p.id for p, _ in held_out}, {p.id for p in exemplars}
@@ -60,8 +57,8 @@ def load(split: str, n: int | None, seed: int) -> Task:
 
 
 def worked(id: str, question: str, solution: str, **meta: object) -> Problem:
-    prompt = f"Question: {question.strip()}\nAnswer:\n"
-    return Problem(id, prompt, solution, format(extract_answer(solution), "f"), meta)
+    answer = format(extract_answer(solution), "f")
+    return Problem(id, f"Question: {question.strip()}\nAnswer:\n", solution, answer, meta)
 
 
 def tidy(solution: str) -> str:
@@ -77,7 +74,6 @@ def _read(file: str) -> list[tuple[Problem, dict[tuple[int, int], str]]]:
             taken += len(match[0])
             if result := NUMBER.match(solution, match.end()):  # what is written there may have commas, or no result
                 hints[result.start() - taken, result.end() - taken] = match[1]
-        solution = _ANNOTATION.sub("", solution)
-        problem = worked(f"gsm8k/{file}/{i}", row["question"], solution, steps=solution.count("\n"))
-        found.append((problem, hints))
+        text = _ANNOTATION.sub("", solution)
+        found.append((worked(f"gsm8k/{file}/{i}", row["question"], text, steps=text.count("\n")), hints))
     return found

@@ -1,19 +1,19 @@
 """Problems by level of difficulty, for tasks made here: splits by hash, shares of the levels, pretraining pairs. Not
 covered: what a level is (arithmetic, mbpp_mini)."""
 
-from __future__ import annotations
-
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, islice
 
+from boostlib.tasks import hashed
+
+Pairs = list[tuple[str, str]]  # prompt, right response
 Levels = Sequence[int] | Mapping[int, float]
 
 
 def bucket(prompt: str) -> int:
     """0 to 99 by the prompt alone: it decides the split, so that splits are disjoint whatever the seed."""
-    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) % 100
+    return (hashed(prompt) >> 32) % 100
 
 
 def weights_of(levels: Levels, known: range, task: str, unit: str) -> dict[int, float]:
@@ -48,10 +48,8 @@ def by_share(weights: Mapping[int, float], draws: Callable, prompt: Callable, sp
             del weights[level]
 
 
-def pretraining(
-    n: int, seed: int, weights: Mapping[int, float], pair: Callable[[random.Random, int], tuple[str, str]], split: range
-) -> list[tuple[str, str]]:  # fmt: skip
-    """n pairs (prompt, right response) of a split, drawn with repetition."""
+def pretraining(n: int, seed: int, weights: Mapping[int, float], pair: Callable, split: range) -> Pairs:
+    """n pairs of a split, drawn with repetition by ``pair`` (generator, level)."""
     rng, levels, shares = random.Random(f"pretraining/{seed}"), list(weights), list(weights.values())
     pairs = (pair(rng, rng.choices(levels, shares)[0]) for _ in count())
     return list(islice((pair for pair in pairs if bucket(pair[0]) in split), n))

@@ -3,8 +3,6 @@
 Splits by task number: few-shot 1-10, test 11-510, validation 511-600, train 601-974. Not covered: the sanitized subset;
 running programs (programs, sandbox)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from boostlib.tasks import Problem, Task, subsample

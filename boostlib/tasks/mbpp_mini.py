@@ -5,15 +5,13 @@ prompt decides the split, so the splits are disjoint whatever the seed. The asse
 asserts also negative, empty and long ones, so that a program can be accepted and wrong, as with real tests. Not
 covered: control flow, more than one argument, anything that needs an import."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from boostlib.tasks import Problem, Task
-from boostlib.tasks.levels import Levels, by_share, pretraining, weights_of
+from boostlib.tasks.levels import Levels, Pairs, by_share, pretraining, weights_of
 from boostlib.tasks.programs import Programs
 
 LEVELS = range(1, 6)
@@ -52,7 +50,7 @@ def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4),
     with weights. Where a level has no more problems (one operation gives 40 in "train"), the others fill up."""
     weights = weights_of(levels, LEVELS, "mbpp_mini", "operations")
     chains = _chains(split, f"{split}/{seed}", weights)
-    problems = tuple(map(_problem, itertools.islice(chains, 1000 if n is None else n)))
+    problems = tuple(map(_problem, itertools.islice(chains, n or 1000)))
     if n is not None and len(problems) < n:
         has = f"{len(problems):,} problems of these levels in {split}"
         raise ValueError(f"mbpp_mini has {has}, and {n:,} were asked for; lower n or add a level.")
@@ -60,7 +58,7 @@ def load(split: str, n: int | None, seed: int, *, levels: Levels = (1, 2, 3, 4),
     return Programs("mbpp_mini", split, problems, shown, ("\n\n",), 20 + 25 * max(weights), allow=allow)
 
 
-def pretraining_pairs(n: int, seed: int, weights: Levels | None = None) -> list[tuple[str, str]]:
+def pretraining_pairs(n: int, seed: int, weights: Levels | None = None) -> Pairs:
     """n pairs (prompt, right response) from the train side, so never in validation or test; easy ones by default: a
     fifth of one operation, half of two, the rest of three. Drawn with repetition, for there are few of one."""
     weights = {1: 0.2, 2: 0.5, 3: 0.3} if weights is None else weights_of(weights, LEVELS, "mbpp_mini", "operations")
@@ -72,12 +70,6 @@ class _Chain(NamedTuple):
     program: str  # the reference: one line a step
     argument: str  # n, a or s
     level: int
-
-    @property
-    def function(self) -> Callable:
-        scope: dict = {}
-        exec(self.program, scope)  # lines of OPERATIONS, never a response
-        return scope["f"]
 
 
 def _chains(split: str, key: str, weights: dict[int, float]) -> Iterator[_Chain]:
@@ -110,17 +102,23 @@ def _problem(chain: _Chain) -> Problem:
 
 def _varied(chain: _Chain) -> bool:
     """Whether tame arguments tell: "first 2, without first 5" gives an empty list whatever it is given."""
-    rng, f = random.Random(0), chain.function
-    return len({repr(f(_TAME[chain.argument](rng))) for _ in range(6)}) > 1
+    return len({result for _, result in itertools.islice(_cases(chain, _TAME, random.Random(0)), 6)}) > 1
+
+
+def _cases(chain: _Chain, inputs: dict[str, Callable], rng: random.Random) -> Iterator[tuple[str, str]]:
+    """Drawn arguments with their results, both as Python writes them."""
+    scope: dict = {}
+    exec(chain.program, scope)  # lines of OPERATIONS, never a response
+    while True:
+        argument = inputs[chain.argument](rng)
+        yield repr(argument), repr(scope["f"](argument))
 
 
 def _asserts(chain: _Chain, inputs: dict[str, Callable], rng: random.Random, n: int) -> list[str]:
     """n asserts on different arguments, with different results as far as 20 draws give them."""
-    cases, f = {}, chain.function
-    for drawn in itertools.count():
-        argument = inputs[chain.argument](rng)
-        result = repr(f(argument))
+    cases: dict[str, str] = {}
+    for drawn, (argument, result) in enumerate(_cases(chain, inputs, rng)):
         if result not in cases.values() or drawn > 20:
-            cases.setdefault(repr(argument), result)
+            cases.setdefault(argument, result)
         if len(cases) == n:
             return [f"assert f({argument}) == {result}" for argument, result in cases.items()]

@@ -1,8 +1,6 @@
 """Rows of official data files: from the folder BOOSTLIB_DATA, checked by SHA-256, or, if that is not set, from the hub
 at a pinned revision, checked by their number. Not covered: what a row means (gsm8k, mbpp)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -2,11 +2,7 @@
 
 A problem's ``meta`` has "tests" (assert statements), "setup" (code between the program and the tests) and
 "challenge" (harder asserts that are never shown or trained on: they measure the filter's own error).
-
-Not covered: the problems themselves (mbpp, mbpp_mini), how a program is run (sandbox).
-"""
-
-from __future__ import annotations
+Not covered: the problems themselves (mbpp, mbpp_mini), how a program is run (sandbox)."""
 
 import ast
 import functools
@@ -40,11 +36,9 @@ _CODE = re.compile(
 _TRIES = 300  # parses of a response, or thousands of characters parsed, at most
 
 
-class _Part(NamedTuple):
-    """A part of a response that is Python: the names it defines at its top, and those it reads."""
-
+class _Part(NamedTuple):  # of a response, that is Python
     code: str
-    defines: set[str]
+    defines: set[str]  # names, at its top
     reads: set[str]
     joined: bool = False
 
@@ -64,7 +58,7 @@ def extract_code(response: str, names: Iterable[str] = ()) -> str:
 
     def worth(part: _Part) -> tuple:
         complete = not (part.reads - part.defines) & known
-        return wanted <= part.defines, len(wanted & part.defines), complete, not part.joined, len(part.code)
+        return len(wanted & part.defines), complete, not part.joined, len(part.code)
 
     return max(parts, key=worth).code.rstrip() + "\n"
 
@@ -90,8 +84,7 @@ def _parts(text: str, tries: list) -> Iterator[_Part]:
 
 
 def _part(code: str, tries: list) -> _Part | None:
-    """The part that a text is, without words at its end that only look like an expression; None if it is none, or
-    nothing is left of ``tries``."""
+    """The part that a text is, without words at its end that only look like an expression; None: none, or no more tries."""
     if not tries:
         return None
     del tries[: 1 + len(code) // 1000]
@@ -112,11 +105,9 @@ def _part(code: str, tries: list) -> _Part | None:
 def _as_it_is(text: str) -> str:
     """What is no Python: the first fenced block, or all from the first line that looks like code, for its error."""
     lines = text.strip("\n").split("\n")
-    fences = [i for i, line in enumerate(lines) if _FENCE.match(line)]
-    if fences and fences[0] < len(lines) - 1:
-        lines = lines[fences[0] + 1 : fences[1] if len(fences) > 1 else None]
-    elif fences:
-        lines = lines[: fences[0]]
+    start, end, *_ = [*(i for i, line in enumerate(lines) if _FENCE.match(line)), None, None]
+    if start is not None:
+        lines = lines[start + 1 : end] if start < len(lines) - 1 else lines[:start]
     first = next((i for i, line in enumerate(lines) if _CODE.match(line)), 0)
     return "\n".join(lines[first:]).rstrip() + "\n"
 
@@ -129,35 +120,32 @@ class Programs(Task):
     allow: str = "kernel"
     unverified: str = "fail"
 
-    def verdicts(self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None,
-                 workers: int | None = None, challenge: bool = False) -> list[sandbox.Verdict]:  # fmt: skip
+    def verdicts(self, pairs: Sequence[tuple], progress: Callable | None = None, workers: int | None = None,
+                 challenge: bool = False) -> list[sandbox.Verdict]:  # fmt: skip
         """A full verdict for each pair, with the reason of a failure. ``challenge``: by the challenge tests.
         Equal programs of a problem run once; ``workers=None`` is one a core, or OMP_NUM_THREADS where that is set."""
-        items: dict[tuple, int] = {}
-        places = []
+        items = []
         for problem, response in pairs:
             names = read(problem.meta.get("setup", ""), tuple(problem.meta["tests"]))["functions"]
-            item = self._item(problem, extract_code(response, names), challenge)
-            places.append(items.setdefault(item, len(items)))
-        sizes = iter(Counter(places).values())  # progress counts pairs, not programs
+            items.append(self._item(problem, extract_code(response, names), challenge))
+        distinct = Counter(items)
+        sizes = iter(distinct.values())  # progress counts pairs, not programs
         count = (lambda _: progress(next(sizes))) if progress else None
         threads = os.environ.get("OMP_NUM_THREADS", "")  # says what this worker process may use
         workers = workers or (threads.isdigit() and int(threads)) or os.cpu_count() or 1
         check = functools.partial(sandbox.check_many, allow=self.allow, unverified=self.unverified)
-        results = check(items, workers, count)
-        again = {}  # too slow here and now: how slow is the reference?
-        for i, (item, result) in enumerate(zip(items, results, strict=True)):
-            if result.status == "timeout":
-                problem = pairs[places.index(i)][0]
-                limit = FACTOR * _reference_seconds(self._item(problem, problem.reference, challenge), self.allow)
+        results = dict(zip(distinct, check(distinct, workers, count), strict=True))
+        again = {}
+        for (problem, _), item in zip(pairs, items, strict=True):
+            if results[item].status == "timeout":  # too slow here and now: how slow is the reference?
+                reference = self._item(problem, problem.reference, challenge)
+                limit = FACTOR * _checked(reference, 60.0, self.allow).seconds
                 if limit > FLOOR:
-                    again[i] = (*item[:3], limit)
-        for i, result in zip(again, check(again.values()), strict=True):
-            results[i] = result
-        return [results[i] for i in places]
+                    again[item] = (*item[:3], limit)
+        results |= zip(again, check(again.values()), strict=True)
+        return [results[item] for item in items]
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]], progress: Callable[[int], None] | None = None,
-              workers: int | None = None) -> list[str]:  # fmt: skip
+    def grade(self, pairs: Sequence[tuple], progress: Callable | None = None, workers: int | None = None) -> list[str]:
         """ "pass", "fail", "timeout", or "error" where the sandbox itself failed: neither right nor wrong."""
         return [v.status for v in self.verdicts(pairs, progress, workers)]
 
@@ -165,10 +153,10 @@ class Programs(Task):
         """The reference with a number, an operator or a comparison changed so that a test fails."""
         found = mutate.edits(problem.reference)
         for i in rng.permutation(len(found))[:12]:
-            wrong = found[i].apply(problem.reference)
-            if _is_wrong(self._item(problem, wrong), self.allow):
-                return wrong
-        return mutate.returns_nothing(problem.reference)
+            verdict = _checked(self._item(problem, found[i]), 0.5, self.allow)
+            if verdict.status == "fail" and verdict.reason in ("wrong value", "exception"):  # it runs, and ends soon
+                return found[i]
+        return re.sub(r"(?m)^(\s*)return\b.*$", r'\1return "?"', problem.reference)  # which no test expects
 
     @staticmethod
     def _item(problem: Problem, program: str, challenge: bool = False) -> tuple:
@@ -177,13 +165,6 @@ class Programs(Task):
 
 
 @functools.lru_cache(1 << 16)
-def _is_wrong(item: tuple, allow: str) -> bool:
-    """Whether a program runs, ends soon, and is wrong."""
-    verdict = sandbox.check_many([(*item[:3], 0.5)], allow=allow)[0]
-    return verdict.status == "fail" and verdict.reason in ("wrong value", "exception")
-
-
-@functools.lru_cache(1 << 12)
-def _reference_seconds(item: tuple, allow: str) -> float:
-    """Wall time of the reference on this machine, 60 seconds at most."""
-    return sandbox.check_many([(*item[:3], 60.0)], allow=allow)[0].seconds
+def _checked(item: tuple, seconds: float, allow: str) -> sandbox.Verdict:
+    """Of one program in so many seconds, on this machine."""
+    return sandbox.check_many([(*item[:3], seconds)], allow=allow)[0]

@@ -2,12 +2,10 @@
 replaced wherever it stands later, as if someone had erred once. Exact fractions, nothing is evaluated. Not covered:
 telling apart two quantities that happen to have one value."""
 
-from __future__ import annotations
-
 import ast
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -19,7 +17,8 @@ from boostlib.tasks.answers import is_right
 Span = tuple[int, int]
 NUMBER = re.compile(r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?!\d)|(?<=[a-z])\d+(?=\s*=)")
 _SIGNS = {"x": "*", "X": "*", "\u00d7": "*", "\u2212": "-", "\u2013": "-", "\u00f7": "/"}
-_SIGN = re.compile(r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]")
+_SIGN = r"(?<![A-Za-z])[xX](?![A-Za-z])|[-+*/\u00d7\u2212\u2013\u00f7](?!\s*[A-Za-z])|[()%]"
+_ITEM = re.compile(f"(?P<number>{NUMBER.pattern})|{_SIGN}")
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SWAPS = {"+": "-*", "-": "+", "*": "+/", "/": "*-"}
 
@@ -42,11 +41,11 @@ def read_steps(text: str, hints: Mapping[Span, str] | None = None) -> list[Step]
     """The equations in the text that are right, up to rounding. ``hints``: expressions by the spans of their results."""
     steps = []
     for match in NUMBER.finditer(text):
-        tokens = _read_back(text, match)
-        if tokens is None and match.span() in (hints or {}):
-            tokens = _tokens(hints[match.span()], None)
-        if tokens and _agrees(tokens, match[0]):
-            steps.append(Step(tokens, match.span()))
+        for tokens in _readings(text, match, (hints or {}).get(match.span(), "")):
+            result = _value(tokens) if any(t.value in _SWAPS for t in tokens) else None  # else nothing to work out
+            if result is not None and round(result, _places(match[0])) == number(match[0]):
+                steps.append(Step(tokens, match.span()))
+                break
     return steps
 
 
@@ -63,54 +62,39 @@ def corrupt_solution(text: str, steps: list[Step], answer: str, rng: np.random.G
     return _other_answer(text, answer, rng)
 
 
-def _read_back(text: str, result: re.Match) -> tuple[Token, ...] | None:
-    """The longest expression that stands before '= result' on its line and comes to the result."""
+def _readings(text: str, result: re.Match, hint: str) -> Iterator[tuple[Token, ...]]:
+    """Expressions that may stand before '= result' on its line, the longest first; last the hint."""
     line = text.rfind("\n", 0, result.start()) + 1
-    equals = re.compile(r"=\s*[$\u20ac\u00a3]?\s*$").search(text, line, result.start())
-    if equals is None:
-        return None
-    bullet = re.compile(r"\s*[-*\u2022]\s").match(text, line)
-    start = max(bullet.end() if bullet else line, text.rfind("=", line, equals.start()) + 1)
-    numbers = list(NUMBER.finditer(text, start, equals.start()))[-8:]  # more operands are not read
-    for first in range(len(numbers) - 1):
-        begin = numbers[first].start()
-        while begin > start and text[begin - 1] in "($\u20ac\u00a3":  # an opening bracket belongs to it
-            begin -= 1
-        if re.search(r"[-+*/x\u00d7\u00f7(]\s*$", text[start:begin]):
-            continue
-        tokens = _tokens(text[begin : equals.start()], begin)
-        percent = (Token("("), *tokens, Token(")"), Token("*"), Token(Fraction(100)))  # 1 / 4 = 25%
-        for read in [tokens, percent] if text.startswith("%", result.end()) else [tokens]:
-            if _agrees(read, result[0]):
-                return read
-    return None
+    if equals := re.compile(r"=\s*[$\u20ac\u00a3]?\s*$").search(text, line, result.start()):
+        bullet = re.compile(r"\s*[-*\u2022]\s").match(text, line)
+        start = max(bullet.end() if bullet else line, text.rfind("=", line, equals.start()) + 1)
+        for first in list(NUMBER.finditer(text, start, equals.start()))[-8:-1]:  # more operands are not read
+            begin = first.start()
+            while begin > start and text[begin - 1] in "($\u20ac\u00a3":  # an opening bracket belongs to it
+                begin -= 1
+            if not re.search(r"[-+*/x\u00d7\u00f7(]\s*$", text[start:begin]):
+                yield (tokens := _tokens(text, begin, equals.start()))
+                if text.startswith("%", result.end()):  # 1 / 4 = 25%
+                    yield (Token("("), *tokens, Token(")"), Token("*"), Token(Fraction(100)))
+    yield tuple(Token(token.value) for token in _tokens(hint, 0, len(hint)))
 
 
-def _tokens(expression: str, offset: int | None) -> tuple[Token, ...]:
-    """Numbers, operators and brackets; all else is passed over. ``offset``: where the text has it (None: nowhere)."""
-    numbers = {m.span(): number(m[0]) for m in NUMBER.finditer(expression)}
-    signs = {m.span(): _SIGNS.get(m[0], m[0]) for m in _SIGN.finditer(expression)}
+def _tokens(text: str, begin: int, end: int) -> tuple[Token, ...]:
+    """Numbers, operators and brackets of an expression in the text; all else is passed over."""
     tokens: list[Token] = []
-    for (a, b), item in sorted((signs | numbers).items()):
-        if item == "%":
+    for match in _ITEM.finditer(text, begin, end):
+        if match[0] == "%":
             tokens += [Token("/"), Token(Fraction(100))]
             continue
-        if item == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):  # 2(3+4)
+        if match[0] == "(" and tokens and (tokens[-1].value == ")" or isinstance(tokens[-1].value, Fraction)):  # 2(3+4)
             tokens.append(Token("*"))
-        tokens.append(Token(item, None if offset is None else (a + offset, b + offset)))
+        tokens.append(Token(number(match[0]) if match["number"] else _SIGNS.get(match[0], match[0]), match.span()))
     return tuple(tokens)
-
-
-def _agrees(tokens: Sequence[Token], shown: str) -> bool:
-    """Whether there is something to work out and it comes to the number shown, rounded as that is."""
-    result = _value(tokens) if any(t.value in _SWAPS for t in tokens) else None
-    return result is not None and round(result, _places(shown)) == number(shown)
 
 
 def _value(tokens: Sequence[Token]) -> Fraction | None:
     """What the expression comes to, exactly; None if it is not well formed or divides by zero. Python's grammar reads
     it, with the place of each number in its stead; the tree is walked, nothing evaluated."""
-    shown = (str(i) if isinstance(token.value, Fraction) else token.value for i, token in enumerate(tokens))
 
     def walk(node: ast.expr) -> Fraction:
         match node:
@@ -118,10 +102,11 @@ def _value(tokens: Sequence[Token]) -> Fraction | None:
                 return tokens[place].value
             case ast.UnaryOp(op=ast.USub(), operand=of):
                 return -walk(of)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+            case ast.BinOp(left=left, op=op, right=right):
                 return _OPERATIONS[type(op)](walk(left), walk(right))
         raise ValueError(node)
 
+    shown = (str(i) if isinstance(token.value, Fraction) else token.value for i, token in enumerate(tokens))
     try:
         return walk(ast.parse(" ".join(shown), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError):
@@ -135,11 +120,8 @@ def _mistake(text: str, step: Step, rng: np.random.Generator) -> tuple[tuple[Tok
         shown = text[slice(*step.result)]
         slip = number(_near(shown, rng)) - number(shown)
         return (Token("("), *step.tokens, Token(")"), Token("+"), Token(slip)), {}
-
-    def may_change(value: Fraction | str) -> bool:
-        return value in _SWAPS if kind == "operator" else isinstance(value, Fraction) and value not in (1, 100)
-
-    places = [i for i, token in enumerate(step.tokens) if token.span and may_change(token.value)]
+    fits = _SWAPS.__contains__ if kind == "operator" else lambda v: isinstance(v, Fraction) and v not in (1, 100)
+    places = [i for i, token in enumerate(step.tokens) if token.span and fits(token.value)]
     if not places:
         return None
     place = int(rng.choice(places))
@@ -177,8 +159,8 @@ def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Sp
             continue
         was = steps[i].tokens
         now = tokens if i == at else tuple(Token(changed.get(t.value, t.value), t.span) for t in was)
-        if i != at and now == was:
-            changed.pop(old, None)  # from here on, the old value is this one
+        changed.pop(old, None)  # from here on, the old value is this one
+        if now == was:
             continue
         new = _value(now)
         if new is not None and _value(was) != old:  # the solution rounds here
@@ -187,7 +169,6 @@ def _rework(text: str, steps: list[Step], at: int, tokens: tuple, edits: dict[Sp
             return None
         if strict and (old.denominator == 1 < new.denominator or not old / 10 < new < old * 10):
             return None
-        changed.pop(old, None)
         if new == old:
             continue
         changed[old] = new

@@ -189,9 +189,9 @@ def test_any_text_is_graded_without_an_error(text):
     ids=["blanks", "blanks after", "commas", "many answers", "marks", "lines", "dots"],
 )
 def test_hostile_text_costs_linear_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     extract_answer(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

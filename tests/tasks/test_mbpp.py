@@ -54,7 +54,7 @@ def test_code_is_found_fenced_tagged_or_bare(response):
 def test_an_edit_changes_one_place_and_keeps_the_rest():
     program = '"""Doc 1."""\n# a comment 2\ndef f(x, é="ä"):\n    if x >= 10 and x in é:\n        x *= 2\n    return max(x, 3) + len("ab")\n'
     found = mutate.edits(program)
-    texts = {e.apply(program) for e in found}
+    texts = set(found)
     assert len(texts) == len(found) >= 10 and program not in texts
     for text in texts:
         ast.parse(text)
@@ -72,7 +72,6 @@ def test_an_edit_changes_one_place_and_keeps_the_rest():
     ):
         assert any(wanted in text for text in texts), wanted
     assert mutate.edits("def f(x) return") == []
-    assert mutate.returns_nothing("def f(x):\n    return x\n") == 'def f(x):\n    return "?"\n'
 
 
 # -- grading -----------------------------------------------------------------------------------------------

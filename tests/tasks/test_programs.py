@@ -100,6 +100,6 @@ def test_what_is_no_python_stays_as_it_is_for_its_error():
 def test_a_hostile_answer_costs_little(answer):
     import time
 
-    start = time.perf_counter()
+    start = time.process_time()
     assert isinstance(extract_code(answer, ["f"]), str)
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
