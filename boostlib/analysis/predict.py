@@ -99,7 +99,7 @@ def fit_transfer(told: Iterable[tuple[Curve, np.ndarray, np.ndarray]]) -> Transf
         learner = Transfer(*np.exp(x).tolist())
         return np.concatenate([np.sqrt(share) * (curve(learner, 1)[1] - after) for curve, share, after in told])
 
-    found = least_squares(off, [0.0, -0.5, 0.5], bounds=(-6, 3), diff_step=1e-3, ftol=1e-5, xtol=1e-4)
+    found = least_squares(off, [0.0, -0.5, 0.5], bounds=(-6, [7, 3, 3]), diff_step=1e-3, ftol=1e-5, xtol=1e-4)
     return Transfer(*np.exp(found.x).tolist())
 
 

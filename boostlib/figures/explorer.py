@@ -1,7 +1,8 @@
 """The interactive explorer: sliders over every parameter, the curves of four arms redrawn on each move.
 
-Three curves are exact; `uniform`, whose exact law is too slow for a slider at k = m = 16, is one Monte Carlo run of 4,000
-prompts (standard error below .01). Where no widgets can run `Explorer.view` is the picture. Not covered: shared budgets.
+Three curves are exact; `uniform`, whose exact law is too slow for a slider at k = m = 16, is one Monte Carlo run of 4,000 prompts
+(standard error below .01). With transfer or interference all are the mean field over one skill. Where no widgets can run
+`Explorer.view` is the picture. Not covered: shared budgets.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from boostlib.figures import ARM_COLOURS, ARMS, PERCENT
 from boostlib.theory import BetaLaw, Dynamics
 from boostlib.theory.maps import with_hopeless
+from boostlib.theory.transfer import Transfer, by_skill
 
 SHOWN = ("boosting", "uniform", "filter_only", "do_nothing")
 SLIDERS = {  # start, least, most, step; whole numbers where the step is one
@@ -26,6 +28,8 @@ SLIDERS = {  # start, least, most, step; whole numbers where the step is one
     "gamma_fn": (0.05, 0, 1, 0.01),
     "eta": (0.01, 0, 0.3, 0.005),
     "alpha": (0.33, 0, 1, 0.01),
+    "transfer": (0, 0, 3, 0.05),
+    "interference": (0, 0, 3, 0.05),
     "hopeless": (0.3, 0, 0.95, 0.05),
     "mean": (0.33, 0.02, 0.98, 0.01),
 }
@@ -47,11 +51,15 @@ class Explorer:
         self.names = {a: figure.text(0.77, 0.88 - 0.09 * i, "", color=ARM_COLOURS[a]) for i, a in enumerate(SHOWN)}
 
     def curves(
-        self, k=8, m=8, beta=0.2, gamma_fp=0.05, gamma_fn=0.05, eta=0.01, alpha=1 / 3, weak_data="A", hopeless=0.3, mean=0.33
+        self, k=8, m=8, beta=0.2, gamma_fp=0.05, gamma_fn=0.05, eta=0.01, alpha=1 / 3, weak_data="A", hopeless=0.3, mean=0.33,
+        transfer=0.0, interference=0.0,
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """E[p_t] by arm; p_0 is 0 for the share ``hopeless`` of prompts, the others ~ BetaLaw(1.5 mean, 1.5 (1 - mean))."""
         d = Dynamics(k, beta, gamma_fp, gamma_fn, alpha, m, eta, weak_data=weak_data)
         p0 = with_hopeless(hopeless, BetaLaw(1.5 * mean, 1.5 * (1 - mean)), nodes=12)
+        if transfer or interference:
+            taught = Transfer(transfer=transfer, interference=interference)
+            return {arm: by_skill(d.arm(arm), taught, [p0], [1], self.rounds)[:, 0] for arm in SHOWN}
         curves = {arm: d.arm(arm).exact(p0, self.rounds) for arm in SHOWN if arm != "uniform"}
         return curves | {"uniform": d.arm("uniform").simulate(p0, self.rounds, 1, 0, prompts=4000)[0]}
 
@@ -73,11 +81,17 @@ class Explorer:
         }
         controls["weak_data"] = w.Dropdown(options=["A", "all"], value="A", description="weak data")
         controls["hopeless"].description, controls["mean"].description = "share p0 = 0", "mean p0 > 0"
-        image = w.Image(value=self.view(), format="png", layout=w.Layout(width="620px", object_fit="contain"))
+        for control in controls.values():
+            control.layout.width = "300px"
+        image = w.Image(
+            value=self.view(), format="png", layout=w.Layout(flex="0 1 620px", min_width="0", object_fit="contain")
+        )
 
         def redraw(_=None) -> None:
             image.value = self.view(**{name: control.value for name, control in controls.items()})
 
         for control in controls.values():
             control.observe(redraw, names="value")
-        return w.HBox([w.VBox(list(controls.values())), image])
+        # sliders keep their width, the picture gives way, and goes below them where the page is narrow
+        sliders = w.VBox(list(controls.values()), layout=w.Layout(flex="0 0 320px"))
+        return w.HBox([sliders, image], layout=w.Layout(flex_flow="row wrap"))

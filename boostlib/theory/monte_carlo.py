@@ -1,39 +1,29 @@
-"""Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy, shared skills. Not
-covered: the expected curve itself where a chain exists (chain); this is its independent check there."""
+"""Vectorised Monte Carlo of the model, for what the chain can't hold: shared budgets, every policy. Not covered: prompts that
+teach each other (transfer); the expected curve itself where a chain exists (chain); this is its independent check there."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from boostlib.allocation import POLICIES, Statistics
 from boostlib.theory.distributions import Initial, as_initial
-from boostlib.theory.parameters import Parameters, check_chance, check_whole
+from boostlib.theory.parameters import Parameters, check_whole
 
 _BLOCK = 65_536  # prompts at a time, so that the work stays in the processor's cache
 
 
 def simulate(
-    d: Parameters, p0: Initial, rounds: int, n_seeds: int, seed: int, *, prompts: int = 1000, budget: int | None = None,
-    skill: Sequence[int] | None = None, pooling: float = 1.0, speed: float = 1.0,
+    d: Parameters, p0: Initial, rounds: int, n_seeds: int, seed: int, *, prompts: int = 1000, budget: int | None = None
 ) -> np.ndarray:  # fmt: skip
     """Mean of p_t over prompts for each seed, shape (n_seeds, rounds + 1); row i depends on (seed, i) alone.
 
     A BetaLaw or Histogram p_0 is drawn anew in each seed, ``prompts`` values. Without ``budget``, "hard" and "uniform"
     spend m labels a prompt as the chain has it; any other policy shares m x prompts labels a round. With ``budget``
-    (labels a round) every policy shares it. "oracle" is told beta and the filter. ``skill`` (prompts,) groups prompts:
-    p_{t+1} = (1 - pooling) x own share + pooling x the share over the skill's data; where the skill has no data, the
-    own share. With ``speed`` below 1 a round goes only that part of the way from p_t.
-    """
+    (labels a round) every policy shares it. "oracle" is told beta and the filter."""
     check_whole(0, rounds=rounds)
     check_whole(1, n_seeds=n_seeds)
-    check_chance(pooling=pooling, speed=speed)
     spec = as_initial(p0)
     n = len(spec) if isinstance(spec, np.ndarray) else prompts
-    groups = None if skill is None else np.unique(np.asarray(skill), return_inverse=True)[1]
-    if groups is not None and groups.shape != (n,):
-        raise ValueError(f"skill has shape {groups.shape} for {n} prompts; give one group a prompt.")
     if budget is None and d.policy not in ("hard", "uniform"):
         budget = d.m * n
     curves = np.empty((n_seeds, rounds + 1))
@@ -41,16 +31,15 @@ def simulate(
         rng = np.random.Generator(np.random.SFC64([seed, i]))
         p = spec if isinstance(spec, np.ndarray) else spec.draw(n, rng)
         beta = d.labeler(p0 if np.ndim(d.beta) else p, p)
-        curves[i] = _Run(d, beta, rng, budget, groups, pooling, speed).curve(p, rounds)
+        curves[i] = _Run(d, beta, rng, budget).curve(p, rounds)
     return curves
 
 
 class _Run:
     """One seed: arrays over prompts, a loop over rounds. ``budget`` None: m labels a prompt that the policy names."""
 
-    def __init__(self, d, beta, rng, budget, groups, pooling, speed) -> None:
+    def __init__(self, d, beta, rng, budget) -> None:
         self.d, self.beta, self.rng, self.budget = d, beta, rng, budget
-        self.groups, self.pooling, self.speed = groups, pooling, speed
         self.keep_right, self.keep_wrong = (1 - d.gamma_fn, d.gamma_fp) if d.weak_data == "A" else (1.0, 1.0)
         self.accepted, self.labels, self.labels_accepted = [], [], []  # a row a round, what a policy may see
 
@@ -109,18 +98,16 @@ class _Run:
     def learn(self, p: np.ndarray, a: np.ndarray, n: np.ndarray) -> np.ndarray:
         """p_{t+1} from p_t and the accepted right ones (a) and accepted ones (n) among each prompt's samples."""
         who, u, v = self.ask(p, n)
-        if self.d.policy == "hard" and self.groups is None and self.d.alpha not in (0, 1):
+        if self.d.policy == "hard" and self.d.alpha not in (0, 1):
             share, has = p.copy(), v > 0  # every prompt has data of one kind, with weight: alpha plays no role
             np.divide(a, n, out=share, where=n > 0, casting="same_kind")
             share[who[has]] = u[has] / v[has]
         else:
             share = self.mixed(p, a.astype(float), n.astype(float), who, u, v)
-        if self.speed < 1:
-            share = p + self.speed * (share - p)
         return (share * np.float32(1 - self.d.eta)).astype(np.float32)
 
     def mixed(self, p, a, n, who, u, v) -> np.ndarray:
-        """The shares where a prompt may hold both kinds of data, or learn from its skill's."""
+        """The shares where a prompt may hold both kinds of data."""
         d, w_s, w_d = self.d, 1.0, 1.0
         right, kept = np.bincount(who, u, p.size), np.bincount(who, v, p.size)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -128,8 +115,4 @@ class _Run:
                 of_s, of_d = (n.sum(), kept.sum()) if d.mixture == "pool" else (n, kept)
                 w_s, w_d = (np.nan_to_num(w / of, posinf=0) for w, of in ((1 - d.alpha, of_s), (d.alpha, of_d)))
             good, total = w_s * a + w_d * right, w_s * n + w_d * kept
-            own = np.where(total > 0, good / total, p)
-            if self.groups is None:
-                return own
-            pooled = (np.bincount(self.groups, good) / np.bincount(self.groups, total))[self.groups]
-        return np.where(np.isnan(pooled), own, (1 - self.pooling) * own + self.pooling * pooled)
+            return np.where(total > 0, good / total, p)

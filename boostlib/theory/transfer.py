@@ -156,9 +156,9 @@ class _Skills:
         self.mass = self.split(to, self.mass)
 
 
-def remember(p: np.ndarray, q: np.ndarray, memory: float) -> np.ndarray:
+def remember(p: np.ndarray, q: np.ndarray, memory: float | np.ndarray) -> np.ndarray:
     """p' where logit p' = logit p + memory (q - p'), broadcast: p at memory 0, q at memory inf; 0 and 1 stay below inf."""
-    if memory == np.inf:
+    if np.isinf(memory).all():
         return q + 0 * p
     v = logit(np.clip(p, 1e-12, 1 - 1e-12))
     low, high = v - memory, v + memory + 0 * q

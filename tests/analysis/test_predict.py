@@ -1,98 +1,93 @@
-"""Where the theory is exact, its prediction of a run is right and the fit finds nothing to correct."""
+"""What `theory.transfer` made, predict finds again; a tabular learner is found to be one."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import boostlib as bl
-from boostlib.analysis import measure, predict
-from boostlib.theory import Dynamics, Histogram
+from boostlib.analysis import predict
+from boostlib.theory import BetaLaw, Dynamics
+from boostlib.theory.transfer import Transfer, by_skill
 
-N, ETA = 300, 0.05  # of the run `coins`
+TRUE = Transfer(1.2, 0.8, 1.5)
+ARMS = {"filter_only": {"budget": 0, "alpha": 0.0}, "boosting": {}, "uniform": {"policy": "uniform"}}
+SETTINGS = {
+    arm: bl.Settings(k=2, **own).identity() | {"gamma_fp": 0.0, "gamma_fn": 0.0, "temperature": 1}
+    for arm, own in ARMS.items()
+}
 
 
 @pytest.fixture(scope="module")
-def told(coins):
-    table, settings = measure.table_of(dict.fromkeys(coins["folder"]))
-    counts, rng = measure.counts(table), np.random.default_rng(0)
-    measured = {arm: measure.calibrate(part, rng, 0) for arm, part in counts.groupby("arm", sort=False)}
-    arms = {arm: predict.inputs_of(settings[arm], measured[arm], N) for arm in measured}
-    return table, arms, *predict.predict(table, arms)
+def made():
+    """A run that follows the theory, two seeds: the round table and the table of levels."""
+    rounds, levels = [], []
+    for seed, arm in ((s, a) for s in (0, 1) for a in ARMS):
+        labels = 0.0 if arm == "filter_only" else 2.0
+        d = Dynamics(k=2, beta=0.3, gamma_fp=0, gamma_fn=0, m=int(labels), policy=SETTINGS[arm]["policy"])
+        p0, share = [BetaLaw(0.9 + 0.1 * seed, 0.3), BetaLaw(0.05, 1.5)], np.array([0.6, 0.4])
+        curve = by_skill(d, TRUE, p0, share, 3, labels=labels or None)
+        for t, p in enumerate(curve):
+            rounds.append({"arm": arm, "seed": seed, "round": t, "train_accuracy": p @ share, "loss_first": np.nan})
+            for level in (0, 1):
+                # failed is right at t = 0; later the law of this mean and the concentration of round 0 is near enough
+                law = BetaLaw(*(np.array([p[level], 1 - p[level]]) * (1.2, 1.55)[level]))
+                failed = (
+                    law.b * (law.b + 1) / ((law.a + law.b) * (law.a + law.b + 1))
+                    if t
+                    else p0[level].b
+                    * (p0[level].b + 1)
+                    / ((p0[level].a + p0[level].b) * (p0[level].a + p0[level].b + 1))
+                )
+                n = 1e6 * share[level]
+                row = {"arm": arm, "seed": seed, "round": t, "level": level, "n_prompts": n, "sampled": p[level]}
+                levels.append(row | {"failed": failed * n, "labels": labels * n, "labels_right": 0.3 * labels * n})
+    return pd.DataFrame(rounds), pd.DataFrame(levels)
 
 
-def test_plain_theory_predicts_every_arm_of_the_tabular_learner_but_for_its_error(told):
-    table, arms, *_ = told
-    for arm, x in arms.items():
-        seen = table[table["arm"] == arm].groupby("round")["train_accuracy"].mean()
-        assert x.simulated(3, eta=ETA) == pytest.approx(seen.to_numpy(), abs=0.04), arm  # 3 seeds of 300 coins
+def test_the_numbers_that_made_a_run_are_found_and_predict_the_arm_that_was_not_fitted(made):
+    curves, by_level, fitted = predict.predict(*made, SETTINGS)
+    found = fitted[fitted["without"].isna()].iloc[0]
+    assert [found["memory"], found["transfer"], found["interference"]] == pytest.approx([1.2, 0.8, 1.5], rel=0.05)
+    errors = predict.errors(curves, by=["arm"]).set_index(["arm", "predictor"])["mae"]
+    for arm in ARMS:
+        assert errors[arm, "transfer"] < 0.03 and errors[arm, "elsewhere"] < 0.03, arm
+        assert errors[arm, "transfer_0"] < 0.005, arm  # nothing but the numbers: the law of round 0 is the true one
+    assert errors["uniform", "transfer"] < 0.5 * errors["uniform", "round_1"]
+    assert set(by_level.columns) == {"level", "arm", "seed", "round", "predicted", "measured"}
 
 
-def test_fit_to_round_1_finds_the_learner_error_no_pooling_and_full_speed(told):
-    fits = told[3].groupby(["predictor", "arm", "name"])["value"].mean()
-    assert fits["eta_pooling", "", "eta"] == pytest.approx(ETA, abs=0.03)
-    assert fits["eta_pooling", "", "pooling"] < 0.1
-    assert fits["eta_speed", "", "eta"] == pytest.approx(ETA, abs=0.03)
-    for arm in ("boosting", "uniform", "labels_only"):
-        assert fits["eta_speed", arm, "speed"] > 0.85, arm
+def test_a_law_has_the_mean_and_the_failures_that_were_seen():
+    d = Dynamics(k=3, gamma_fp=0.1, gamma_fn=0.2)
+    true = BetaLaw(0.4, 0.9)
+    x = np.random.default_rng(0).beta(true.a, true.b, 200_000)
+    failed = ((1 - x * 0.8 - (1 - x) * 0.1) ** 3).mean()
+    law = predict.law_of(0.4 / 1.3, failed, 1.0, d, 1e-4)
+    assert (law.a, law.b) == pytest.approx((0.4, 0.9), rel=0.05)
+    nothing = predict.law_of(0.0, 5, 5, d, 0.25)  # no right sample: not quite hopeless
+    assert nothing.a / (nothing.a + nothing.b) == pytest.approx(0.05)
 
 
-def test_fitted_theory_beats_no_change_where_it_is_true(told):
-    errors = predict.errors(told[2]).set_index("predictor")
-    assert errors.loc["eta_pooling", "mae"] < 0.035 and errors.loc["eta_speed", "mae"] < 0.05  # 300 coins a seed
-    assert errors.loc["eta_pooling", "verdict"] == "lower" and errors.loc["round_1", "verdict"] == "reference"
-    assert errors.loc["round_1", "mae"] > 0.05
+def test_arms_that_the_theory_does_not_hold_are_left_out_and_named(made):
+    table, levels = made
+    other = {a: s | ({"policy": "frontier"} if a == "uniform" else {}) for a, s in SETTINGS.items()}
+    assert "policy = 'frontier'" in predict.why_not(other["uniform"]) and not predict.why_not(other["boosting"])
+    assert set(predict.predict(table, levels, other)[0]["arm"]) == {"filter_only", "boosting"}
+    with pytest.raises(ValueError, match="init_from"):
+        predict.skills_of(levels[:2], SETTINGS["boosting"] | {"init_from": "base"}, 0.1)
+    with pytest.raises(ValueError, match="filter_only and boosting"):
+        predict.predict(table, levels[levels["arm"] != "boosting"], SETTINGS)
 
 
 def test_errors_are_means_over_arms_and_later_rounds_paired_by_seed():
     rows = [
-        {
-            "arm": arm,
-            "seed": s,
-            "round": t,
-            "predictor": p,
-            "predicted": 0.5 + off * (t > 1) + 0.01 * s,
-            "measured": 0.5,
-        }
+        {"arm": arm, "seed": s, "round": t, "predictor": p, "predicted": 0.5 + off * (t > 1) + 0.01 * s, "measured": 0.5}
         for arm in ("a", "b")
         for s in range(3)
         for t in range(4)
         for p, off in (("tabular", 0.1), ("round_1", 0.2))
-    ]
+    ]  # fmt: skip
     got = predict.errors(pd.DataFrame(rows)).set_index("predictor")
     assert got.loc["tabular", "mae"] == pytest.approx(0.11) and got.loc["tabular", "seeds"] == 3
     assert got.loc["tabular", "difference"] == pytest.approx(-0.1)
     by = predict.errors(pd.DataFrame(rows), by=["arm"])
     assert list(by["arm"]) == ["a", "a", "b", "b"] and by["mae"].iloc[0] == pytest.approx(0.11)
-
-
-def test_fits_are_the_least_squares_within_their_bounds():
-    own, pool = np.array([0.9, 0.5, 0.3]), np.array([1.0, 0.5, 0.6])
-    eta, pooling = predict.fit_pooling(0.8 * (0.75 * own + 0.25 * pool), own, pool)
-    assert (eta, pooling) == pytest.approx((0.2, 0.25))
-    assert predict.fit_pooling(1.1 * own, own, own) == pytest.approx((0, 0))  # eta can't be negative
-    start = np.array([0.4, 0.4, 0.4])
-    eta, speed = predict.fit_speed(0.9 * np.array([0.4, 0.45, 0.35]), start, np.array([0.4, 0.5, 0.3]), 0)
-    assert eta == pytest.approx(0.1) and speed[1:] == pytest.approx([0.5, 0.5]) and np.isnan(speed[0])
-
-
-def test_speed_is_the_share_of_the_way_that_a_round_goes():
-    p0 = np.resize([0.0, 0.2, 0.7], 3000)
-    d = Dynamics(k=2, m=3, beta=0.3, gamma_fp=0, gamma_fn=0, eta=0.1)
-    whole, half, none = (d.simulate(p0, 3, 4, 0, speed=s).mean(0) for s in (1.0, 0.5, 0.0))
-    np.testing.assert_array_equal(whole, d.simulate(p0, 3, 4, 0).mean(0))
-    assert none == pytest.approx(p0.mean() * 0.9 ** np.arange(4), rel=1e-5)
-    assert half[1] == pytest.approx((none[1] + whole[1]) / 2, rel=1e-5)
-    with pytest.raises(ValueError, match="speed"):
-        d.simulate(p0, 1, 1, 0, speed=1.5)
-
-
-def test_arms_that_the_theory_does_not_hold_are_refused(told):
-    counts = pd.DataFrame({"what": ["p0", "p0"], "trials": [4, 4], "hits": [0, 3], "prompts": [50, 50]})
-    measured = measure.calibrate(counts, np.random.default_rng(0), 0)
-    settings = bl.Settings(k=4, budget=100).identity()
-    x = predict.inputs_of(settings, measured, 100)
-    assert x.labels == 1 and x.dynamics.m == 2 and isinstance(x.p0, Histogram)  # half of the prompts fail
-    assert predict.inputs_of(settings | {"labeler": "base"}, measured, 100).dynamics.beta == "p0"
-    assert predict.inputs_of(settings | {"labels_per_prompt": 5}, measured, 100).dynamics.m == 5
-    with pytest.raises(ValueError, match="init_from"):
-        predict.inputs_of(settings | {"init_from": "base"}, measured, 100)

@@ -265,13 +265,3 @@ def test_every_allocation_policy_runs_on_a_shared_budget():
         curves = Dynamics(policy=name, beta=0.3).simulate(BetaLaw(0.5, 2), 4, 2, 0, prompts=120)
         assert curves.shape == (2, 5) and (curves >= 0).all() and (curves <= 1).all()
         assert curves[:, -1].mean() > curves[:, 0].mean()
-
-
-def test_sharing_a_skill_carries_answers_to_failed_prompts():
-    p0 = np.tile([0.0, 0.9], 100)
-    d = Dynamics(**PERFECT).arm("filter_only")
-    alone, shared = d.simulate(p0, 2, 4, 0), d.simulate(p0, 2, 4, 0, skill=np.arange(200) // 2)
-    assert alone[:, -1].max() <= 0.5 < 0.99 < shared[:, -1].min()
-    half = d.simulate(p0, 1, 4, 0, skill=np.arange(200) // 2, pooling=0.5)
-    assert alone[:, 1].mean() < half[:, 1].mean() < shared[:, 1].mean()
-    np.testing.assert_allclose(d.simulate(p0, 2, 4, 0, skill=np.zeros(200, int), pooling=0.0), alone, atol=1e-6)
