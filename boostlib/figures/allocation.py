@@ -15,7 +15,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from boostlib.figures import drawing as draw
-from boostlib.figures.palette import PAGE, colours_of, label_of
+from boostlib.figures.palette import PAGE, PERCENT, colours_of, label_of
 
 SERIES = {  # measures side by side in a forest, in this order: colour, marker
     "greedy, test": ("#333333", "o"),
@@ -138,7 +138,8 @@ def forest(rows: pd.DataFrame, xlabel: str, note: str) -> Figure:
         faces = [colour if verdict in ("higher", "lower") else "white" for verdict in part["verdict"]]
         ax.scatter(part["difference"], y, c=faces, edgecolors=colour, marker=marker, s=20, lw=1, zorder=3)
         ax.scatter([], [], color=colour, marker=marker, s=20, label=kind)
-    draw.name_rows(ax, [fill(name, 34) for name in names], xlabel)
+    draw.name_rows(ax, [fill(name, 34) for name in names], f"{xlabel} (points)")
+    ax.xaxis.set_major_formatter(PERCENT)
     if len(present) > 1:
         draw.legend(fig, ncols=len(present), handletextpad=0.2)
     draw.note(fig, note)

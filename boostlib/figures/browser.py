@@ -48,10 +48,8 @@ def _responses(**row) -> pd.DataFrame:
 
 def look(some: pd.DataFrame, task: Task | None = None) -> str:
     """Responses to one prompt, as HTML; with its ``task`` the prompt, and why programs failed: they are judged again."""
-    shown, about = (
-        some[["source", "response", "status"]].assign(kept=some["accepted"].map({True: "kept"})),
-        some["id"].iloc[0],
-    )
+    shown = some[["source", "response", "status"]].assign(kept=some["accepted"].map({True: "kept"}))
+    about = some["id"].iloc[0]
     if task:
         problem = next(p for p in task.problems if p.id == about)
         about = f"{problem.prompt}\n(right: {problem.reference})"
@@ -70,24 +68,25 @@ def browse(choices: Mapping[str, pd.DataFrame], tasks: Sequence[Task] = ()):
     boxes = {name: w.Dropdown(description=name, layout={"width": "48%"}) for name in ("run", *KEYS, "prompt")}
     shown, busy = w.HTML(), []
 
-    def pick(name: str, options: dict):
+    def pick(name: str, words: dict):
         box, before = boxes[name], boxes[name].value
-        box.options = [(str(words), value) for value, words in options.items()]
-        box.value = before if before in options else next(iter(options))
+        box.options = [(str(told), value) for value, told in words.items()]
+        box.value = before if before in words else next(iter(words))
         return box.value
 
     def update(_=None) -> None:
-        if not busy:  # by the menus that it fills itself
-            busy.append(True)
-            rows = choices[pick("run", {name: name for name in choices})]
+        if busy:  # a menu that is being filled
+            return
+        busy.append(True)
+        try:
+            rows = choices[pick("run", dict(zip(choices, choices, strict=True)))]
             for name in KEYS:
                 rows = rows[rows[name] == pick(name, {value: value for value in sorted(rows[name].unique())})]
             some = _responses(**rows[[*KEYS, "folder", "base"]].iloc[0])
-            kept = (
-                some[some["source"] == "sample"].groupby("id", sort=False)["accepted"].sum().sort_values(kind="stable")
-            )
-            one = pick("prompt", {i: f"{i}   ({n} kept)" for i, n in kept.items()})
+            kept = some[some["source"] == "sample"].groupby("id", sort=False)["accepted"].sum()
+            one = pick("prompt", {i: f"{i}   ({n} kept)" for i, n in kept.sort_values(kind="stable").items()})
             shown.value = look(some[some["id"] == one], known.get(one))
+        finally:
             busy.clear()
 
     for box in boxes.values():

@@ -32,8 +32,8 @@ def failures(table: pd.DataFrame) -> Figure:
     for row, measure in zip(axes, measures, strict=True):
         for panel, (arm, colour) in zip(row, arms.items(), strict=True):
             part = table[(table["measure"] == measure) & (table["arm"] == arm)]
-            heights = (
-                part.pivot(index="round", columns="reason", values="share").reindex(columns=list(found)).fillna(0.0)
+            heights = part.pivot(index="round", columns="reason", values="share").reindex(
+                columns=list(found), fill_value=0
             )
             below = heights.cumsum(axis=1) - heights
             for reason, shade in found.items():

@@ -13,6 +13,8 @@ myst_enable_extensions, myst_heading_anchors = ["dollarmath", "colon_fence"], 3
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "myst.xref_missing"]
 html_math_renderer = "mathml"  # browsers read it: no script, no network
 html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True, "use_download_button": False}
+html_context = {"default_mode": "auto"}
+html_show_search_summary = False  # it fetches pages, which file:// forbids
 html_copy_source = html_show_sourcelink = False
 
 

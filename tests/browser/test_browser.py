@@ -3,6 +3,7 @@
 Screenshots are kept in runs/browser/. Not covered: other browsers, hosted Jupyter, how a page looks (look at the screenshots).
 """
 
+import json
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"
@@ -90,13 +92,23 @@ def lab(chrome, tmp_path_factory):
         shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("_build", ".ipynb_checkpoints"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, home)
+    theory = home / "notebooks" / "01_theory.ipynb"  # to its end, with smoke's values
+    notebook = json.loads(theory.read_text())
+    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
+    values = yaml.safe_load((ROOT / "notebooks" / "profiles" / "smoke" / "01_theory.yaml").read_text())
+    cell["source"] = "".join(cell["source"]) + "".join(f"\n{name} = {value!r}" for name, value in values.items())
+    theory.write_text(json.dumps(notebook))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     own = {f"JUPYTER{name}": str(home / ".jupyter") for name in ("_CONFIG_DIR", "_RUNTIME_DIR", "LAB_SETTINGS_DIR")}
     own |= {"JUPYTERLAB_WORKSPACES_DIR": str(home / ".jupyter" / "w"), "IPYTHONDIR": str(home / ".ipython")}
     how = [f"--ServerApp.root_dir={home}", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}"]
-    how += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", "--allow-root"]
+    how += [
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+        "--allow-root",
+    ]
     with open(SHOTS / "server.log", "w") as log:
         command, env = [sys.executable, "-m", "jupyter", "lab", *how], os.environ | own
         server = subprocess.Popen(command, env=env, cwd=home, stdout=log, stderr=log, start_new_session=True)

@@ -113,8 +113,10 @@ def test_the_drawn_band_is_the_t_interval_over_seeds():
 def test_one_seed_gets_the_interval_over_prompts_and_the_figure_says_so():
     table = round_table(arms=["boosting"], seeds=1)
     drawn = figures.summarise(table, "test_accuracy", ["arm", "round"], "n_test").set_index("round")
-    right = round(table.loc[table["round"] == 3, "test_accuracy"].item() * 200)
-    assert drawn.loc[3, "low"] == pytest.approx(intervals.proportion(right, 200).low)
+    share = table.loc[table["round"] == 3, "test_accuracy"].item()  # of k samples a prompt: no whole number of prompts
+    assert drawn.loc[3, "mean"] == share and drawn.loc[3, "low"] == pytest.approx(
+        intervals.proportion(share * 200, 200).low
+    )
     assert "one seed" in figures.by_round(table).get_supxlabel()
     assert "3 seeds" in figures.by_round(round_table(arms=["boosting"])).get_supxlabel()
 
