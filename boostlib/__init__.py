@@ -6,7 +6,7 @@
 import importlib
 from typing import Any
 
-_FROM = {"boost": "boosting.many", "load_task": "tasks"}
+_FROM = {"boost": "boosting.many", "load_task": "tasks", "use_profile": "runner.parameters"}
 _FROM |= dict.fromkeys(("ARMS", "METHODS", "Settings"), "boosting.settings")
 _ROOMS = "allocation analysis boosting experiment figures learners runner runs sandbox tasks theory".split()
 __all__ = [*_FROM, *_ROOMS]
