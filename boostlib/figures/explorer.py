@@ -84,8 +84,6 @@ class Explorer:
         }
         controls["weak_data"] = w.Dropdown(options=["A", "all"], value="A", description="weak data")
         controls["hopeless"].description, controls["mean"].description = "share p0 = 0", "mean p0 > 0"
-        for control in controls.values():
-            control.layout.width = "300px"
         image = w.Image(
             value=self.view(), format="png", layout=w.Layout(flex="0 1 620px", min_width="0", object_fit="contain")
         )
@@ -95,6 +93,7 @@ class Explorer:
 
         for control in controls.values():
             control.observe(redraw, names="value")
-        # sliders keep their width, the picture gives way, and goes below them where the page is narrow
-        sliders = w.VBox(list(controls.values()), layout=w.Layout(flex="0 0 320px"))
-        return w.HBox([sliders, image], layout=w.Layout(flex_flow="row wrap"))
+        sliders = w.VBox(
+            list(controls.values()), layout=w.Layout(flex="0 0 auto")
+        )  # where it is narrow the picture gives way
+        return w.HBox([sliders, image])
