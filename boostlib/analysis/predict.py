@@ -64,11 +64,8 @@ def skills_of(
     own = {name: settings[name] for name in ("k", "gamma_fp", "gamma_fn", "alpha", "policy", "weak_data")}
     d = Dynamics(beta="self" if settings["labeler"] == "self" else beta, m=int(asked.any()), **own)
     p0 = [law_of(*seen, d, 0.5 / d.k) for seen in zip(levels["sampled"], levels["failed"], n, strict=True)]
-    share, asked, loss = (
-        n / n.sum(),
-        asked.sum() / n.sum() if asked.any() else None,
-        None if pd.isna(loss) else float(loss),
-    )
+    share, loss = n / n.sum(), None if pd.isna(loss) else float(loss)
+    asked = asked.sum() / n.sum() if asked.any() else None
     more = {"labels": asked, "loss": loss, "new": min(1, novelty(d, p0, share, asked, loss)) if new is None else new}
     return lambda learner, rounds: by_skill(d, learner.times(rate), p0, share, rounds, **more), share, more["new"]
 

@@ -1,8 +1,8 @@
 """The interactive explorer: sliders over every parameter, the curves of four arms redrawn on each move.
 
 Three curves are exact; `uniform`, whose exact law is too slow for a slider at k = m = 16, is one Monte Carlo run of 4,000 prompts
-(standard error below .01). With transfer or interference all are the mean field over one skill. Where no widgets can run
-`Explorer.view` is the picture. Not covered: shared budgets.
+(standard error below .01). With transfer or interference they are the mean field over one skill, without `uniform`. Where no widgets
+can run `Explorer.view` is the picture. Not covered: shared budgets.
 """
 
 from __future__ import annotations
@@ -59,14 +59,17 @@ class Explorer:
         p0 = with_hopeless(hopeless, BetaLaw(1.5 * mean, 1.5 * (1 - mean)), nodes=12)
         if transfer or interference:
             taught = Transfer(transfer=transfer, interference=interference)
-            return {arm: by_skill(d.arm(arm), taught, [p0], [1], self.rounds)[:, 0] for arm in SHOWN}
+            shown = [arm for arm in SHOWN if arm != "uniform"]
+            return {arm: by_skill(d.arm(arm), taught, [p0], [1], self.rounds)[:, 0] for arm in shown}
         curves = {arm: d.arm(arm).exact(p0, self.rounds) for arm in SHOWN if arm != "uniform"}
         return curves | {"uniform": d.arm("uniform").simulate(p0, self.rounds, 1, 0, prompts=4000)[0]}
 
     def view(self, **parameters: object) -> bytes:
-        for arm, curve in self.curves(**parameters).items():
-            self.lines[arm].set_ydata(curve)
-            self.names[arm].set_text(f"{ARMS[arm]}  {100 * curve[-1]:.1f}%")
+        curves = self.curves(**parameters)
+        for arm, line in self.lines.items():
+            line.set_visible(arm in curves)
+            line.set_ydata(curves.get(arm, line.get_ydata()))
+            self.names[arm].set_text(f"{ARMS[arm]}  {100 * curves[arm][-1]:.1f}%" if arm in curves else "")
         buffer = io.BytesIO()
         self.canvas.print_png(buffer)
         return buffer.getvalue()
@@ -81,8 +84,6 @@ class Explorer:
         }
         controls["weak_data"] = w.Dropdown(options=["A", "all"], value="A", description="weak data")
         controls["hopeless"].description, controls["mean"].description = "share p0 = 0", "mean p0 > 0"
-        for control in controls.values():
-            control.layout.width = "300px"
         image = w.Image(
             value=self.view(), format="png", layout=w.Layout(flex="0 1 620px", min_width="0", object_fit="contain")
         )
@@ -92,6 +93,7 @@ class Explorer:
 
         for control in controls.values():
             control.observe(redraw, names="value")
-        # sliders keep their width, the picture gives way, and goes below them where the page is narrow
-        sliders = w.VBox(list(controls.values()), layout=w.Layout(flex="0 0 320px"))
-        return w.HBox([sliders, image], layout=w.Layout(flex_flow="row wrap"))
+        sliders = w.VBox(
+            list(controls.values()), layout=w.Layout(flex="0 0 auto")
+        )  # where it is narrow the picture gives way
+        return w.HBox([sliders, image])
