@@ -121,7 +121,9 @@ def lab(chrome, tmp_path_factory):
                     time.sleep(0.5)
             page = chrome.new_page(viewport={"width": 1280, "height": 800})
             page.set_default_timeout(WAIT)
-            yield Lab(page, f"http://127.0.0.1:{port}/lab/tree/notebooks/00_start_here.ipynb?token={token}")
+            lab = Lab(page, f"http://127.0.0.1:{port}/lab/tree/notebooks/00_start_here.ipynb?token={token}")
+            lab.wait_open("notebooks/00_start_here.ipynb")
+            yield lab
         finally:
             os.killpg(server.pid, signal.SIGINT)
             try:
@@ -131,9 +133,8 @@ def lab(chrome, tmp_path_factory):
 
 
 def test_the_start_page_boosts_and_its_browser_shows_samples(lab):
-    lab.wait_open("notebooks/00_start_here.ipynb")
     lab.page.screenshot(path=SHOTS / "1_start.png")
-    cells = lab.run_all(120)
+    cells = lab.run_all(300)
     assert sum("image/png" in o["mimes"] for c in cells for o in c["outputs"]) == 1, "one curve, that grew"
     lab.show(cells, "curve = display", "2_first_boost")
     lab.show(cells, "panel = browse", "3_samples")
@@ -150,14 +151,14 @@ def test_a_link_of_the_start_page_opens_a_notebook_which_runs_as_it_stands(lab):
     lab.page.evaluate(SHOW, 0)
     lab.page.locator(".jp-RenderedMarkdown a:has-text('02 Boosting')").first.click()
     lab.wait_open("notebooks/02_gsm8k_boosting.ipynb")
-    cells = lab.run_all(120)
+    cells = lab.run_all(300)
     assert sum("image/png" in o["mimes"] for c in cells for o in c["outputs"]) >= 2
     lab.show(cells, "table = bl.boost(", "5_notebook_02")
 
 
 def test_the_theory_runs_to_its_end_and_a_slider_redraws_its_picture(lab):
     lab.open("notebooks/01_theory.ipynb")
-    cells = lab.run_all(400)
+    cells = lab.run_all(500)
     lab.show(cells, "explorer.panel()", "6_explorer")
     image = "() => document.querySelector('.widget-image').src"
     lab.page.wait_for_selector(".widget-image")
