@@ -4,7 +4,7 @@ beta is the right share of labeler answers on P-; the gammas compare the filter'
 a beta-binomial fit to right counts among k samples, with point masses at 0 and 1 where the counts ask for them. `counts`
 and `moves` are small enough to be recorded, so that the theory can be held against a run whose folders are gone.
 
-Not covered: the prediction itself (predict), eta, pooling and speed, which are fitted to round 1 (predict).
+Not covered: the prediction itself (predict).
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def by_arm(curves: pd.DataFrame) -> Figure:
     return fig
 
 
-def error_by_predictor(every: pd.DataFrame, by_arm: pd.DataFrame, target: float) -> Figure:
+def error_by_predictor(every: pd.DataFrame, by_arm: pd.DataFrame, target: float = 0.04) -> Figure:
     """Mean absolute errors with their intervals over seeds: all arms (top), then arm by arm, from `predict.errors`."""
     groups = {"all arms": every} | {arm: by_arm[by_arm["arm"] == arm] for arm in colours_of(by_arm["arm"])}
     fig, [[ax]] = panels(1, 1, 0.9 + 0.34 * len(groups))

@@ -66,9 +66,9 @@ def test_a_hopeless_prompt_escapes_in_a_geometric_round():
 def test_many_draws_are_exact_and_quick():
     for settings in ({"m": 200}, {"m": 680, "eta": 0.02}, {"m": 680, "weak_data": "all"}, {"k": 60, "beta": "self"}):
         d = Dynamics(**settings)
-        then = time.perf_counter()
+        then = time.process_time()
         curve = d.exact(0.3, 12)
-        assert time.perf_counter() - then < 10
+        assert time.process_time() - then < 10
         close(1 - curve[1], expected_error(d, np.array(0.3)))
         close(d.law(0.3, 2).mass.sum(1), np.ones(3))
     with pytest.raises(ValueError, match="up to 1900"):
