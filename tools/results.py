@@ -170,7 +170,7 @@ def paper(_: str = "") -> str:
 
 
 def pays(record: str) -> str:
-    """When it pays: every arm of notebook 07 less filtering alone; labels a round, means over seeds."""
+    """When it pays: every arm of notebook 07 less filtering alone; labels of the first round, means over seeds."""
     gains = read(record, "gains").query("series == 'greedy, test'").set_index("name")
     rows = []
     for row in read(record, "pays").fillna({"labeler": "nobody", "asks": ""}).to_dict("records"):
