@@ -17,7 +17,7 @@ from sphinx.cmd.build import main as sphinx
 
 ROOT = Path(__file__).parents[1]
 SOURCE, SITE = ROOT / "runs" / "site-source", ROOT / "runs" / "site"
-PROFILES = ("mini", "mini_all_arms", "mini_all_policies", "laptop", "laptop_gsm_symbolic")
+PROFILES = ("study", "mini", "mini_all_arms", "mini_all_policies", "laptop", "laptop_gsm_symbolic")
 
 
 def mapped(text: str, here: Path) -> str:
@@ -80,7 +80,9 @@ def build() -> int:
     (SOURCE / "gallery.md").write_text(gallery())
     for path in [p for p in [*copied, *records] if p.suffix in (".md", ".ipynb")]:
         to = SOURCE / ("index.md" if path.name == "README.md" else path.relative_to(ROOT))
-        to.write_text(mapped(to.read_text(), ROOT / "notebooks" / path.name if path in records else path))
+        text = to.read_text()  # links of an older record are those of its notebook
+        older = path in records and "](../../" not in text
+        to.write_text(mapped(text, ROOT / "notebooks" / path.name if older else path))
     shown = []
     for path in records:
         title = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
@@ -93,6 +95,8 @@ def build() -> int:
         "docs/models",
         "docs/scale",
         "docs/performance",
+        "docs/plans",
+        "docs/prediction_plan",
         "CHANGELOG",
     ]
     index = SOURCE / "index.md"
