@@ -93,7 +93,9 @@ def results(project: Path) -> dict[str, bytes]:
 def test_who_is_killed_leaves_nobody_behind_and_the_same_command_ends_the_same(project, whole, sent):
     chance = random.Random(sent)
     for victim in ["cli", "worker", "kernel"] * MOMENTS:
-        if list(project.glob("runs/sweeps/*/results.parquet")):  # done in spite of the kills so far: something to break again
+        if list(
+            project.glob("runs/sweeps/*/results.parquet")
+        ):  # done in spite of the kills so far: something to break again
             shutil.rmtree(project / "runs")
         first, mark = start(project, "sweep", "loops.yaml")
         until, victims = time.monotonic() + chance.uniform(0.2, 5), []
