@@ -125,9 +125,9 @@ def train(
     response tokens, the rate rising in the first 5% of them.
 
     A batch is worked off in pieces of ``micro_tokens`` padded tokens: the same gradient, less memory. `processes` take
-    shares of each; the model, then in the machine's memory, ends with the same weights in all. Returns loss, loss_first, loss_last (means over all, the first and the
-    last tenth of the steps), tokens (prompts and responses), seconds: on CPU always the same at a fixed number of
-    threads. Raises RuntimeError where the loss is no number any more."""
+    shares of each; the model, then in the machine's memory, ends with the same weights in all. Returns loss, loss_first,
+    loss_last (means over all, the first and the last tenth of the steps), tokens (prompts and responses), seconds: on CPU
+    always the same at a fixed number of threads. Raises RuntimeError where the loss is no number any more."""
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
     begin, rng = time.perf_counter(), np.random.default_rng(seed)

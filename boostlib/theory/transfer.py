@@ -63,14 +63,14 @@ def by_skill(
         )
     if np.ndim(d.beta) and len(d.beta) != len(p0):
         raise ValueError(f"beta has {len(d.beta)} values for {len(p0)} skills; give one number, or one a skill.")
-    skills, curve, novelty = _Skills(d, learner, p0, share, labels), [], 1.0
+    skills, curve, foreign = _Skills(d, learner, p0, share, labels), [], 1.0
     for t in range(rounds + 1):
         curve.append(skills.mass @ skills.p)
         if t < rounds:
             asked, weight, news = skills.data()
             if t == 0 and loss is not None:
-                novelty = loss / news if news > _NONE else 0.0
-            skills.learn(asked, new * weight, novelty * news)
+                foreign = _per_news(loss, news)
+            skills.learn(asked, new * weight, foreign * news)
     return np.array(curve)
 
 
@@ -78,7 +78,10 @@ def novelty(d: Parameters, p0: Sequence[Initial], share: np.ndarray, labels: flo
     """The first loss of a mixture over the news in it, in nats: how foreign its responses are to the model. None: 1."""
     if loss is None:
         return 1.0
-    news = _Skills(d, Transfer(), p0, np.asarray(share), labels).data()[2]
+    return _per_news(loss, _Skills(d, Transfer(), p0, np.asarray(share), labels).data()[2])
+
+
+def _per_news(loss: float, news: float) -> float:
     return loss / news if news > _NONE else 0.0
 
 
